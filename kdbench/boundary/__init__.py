@@ -1,0 +1,1 @@
+"""Samples near the decision boundary."""

@@ -1,0 +1,51 @@
+"""A user's mistakes, all of them at once: where, what was given, what is allowed, the nearest valid name."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing wrong in what a user wrote."""
+
+    key: str  # dotted path of the value: "search.trials"; "" for a whole file
+    given: str  # what stands there, as the user would recognise it
+    allowed: str  # what may stand there, in words
+    file: str = ""  # the file it stands in; "" for the command line
+    nearest: str = ""  # the closest valid name, where there is one
+
+    def __str__(self) -> str:
+        """One line: `file: key: given …; allowed: …; did you mean …?`"""
+        where = ": ".join(part for part in (self.file, self.key) if part)
+        hint = f"; did you mean {self.nearest!r}?" if self.nearest else ""
+        return f"{where}: given {self.given}; allowed: {self.allowed}{hint}"
+
+
+class UserError(Exception):
+    """What the command line answers with exit code 2, one line per mistake and no traceback."""
+
+    def __init__(self, mistakes: Iterable[Mistake]):
+        self.mistakes = tuple(mistakes)
+        super().__init__("\n".join(map(str, self.mistakes)))
+
+
+def mistake(key: str, given: Any, allowed: str, *, file: str = "", names: Iterable[str] = ()) -> Mistake:
+    """A Mistake whose nearest valid name is looked up in `names`."""
+    close = difflib.get_close_matches(str(given), list(names), n=1, cutoff=0.5)
+    return Mistake(key=key, given=repr(given), allowed=allowed, file=file, nearest=close[0] if close else "")
+
+
+class RangeError(ValueError):
+    """A hyperparameter outside its range; carries key, value and range so that a UserError can be made of it."""
+
+    def __init__(self, key: str, allowed: str, given: Any):
+        self.key, self.allowed, self.given = key, allowed, given
+        super().__init__(f"{key}: given {given!r}; allowed: {allowed}")
+
+
+def require(holds: bool, key: str, allowed: str, given: Any) -> None:
+    """Raise RangeError unless `holds`. Write the condition so that NaN fails it too (`x > 0`, not `not x <= 0`)."""
+    if not holds:
+        raise RangeError(key, allowed, given)

@@ -1,0 +1,51 @@
+"""Where kdbench keeps its state: `$KDBENCH_HOME`, else `./kdbench-runs`."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folders of one state directory; nothing here creates them."""
+
+    root: Path
+
+    @property
+    def results(self) -> Path:
+        """One JSON per run: the authority for what is done."""
+        return self.root / "results"
+
+    @property
+    def teachers(self) -> Path:
+        """`<key>.safetensors` of every trained teacher."""
+        return self.root / "teachers"
+
+    @property
+    def students(self) -> Path:
+        """`<key>.safetensors` and `<key>.json` of the final students that are kept."""
+        return self.root / "students"
+
+    @property
+    def checkpoints(self) -> Path:
+        """`<key>/`: the state of trainings under way, removed once their result is written."""
+        return self.root / "checkpoints"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """The tracking URI used where none is given."""
+        return f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        """MLflow's artifacts under that URI."""
+        return self.root / "mlartifacts"
+
+    def launch(self, suite: str) -> Path:
+        """`plan.json`, `optuna.journal`, `spool/` of one suite."""
+        return self.root / "launches" / suite
+
+
+def home() -> Home:
+    """The state directory in force, as an absolute path."""
+    return Home(Path(os.environ.get("KDBENCH_HOME") or "kdbench-runs").absolute())

@@ -1,0 +1,1 @@
+"""The networks: students and teachers whose forward gives Outputs."""
