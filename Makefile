@@ -1,0 +1,40 @@
+# make quickstart  a first comparison, a few minutes     make test  what CI runs first
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: install quickstart test test-slow lint format clean-env
+
+install: $(VENV)/.installed
+
+# uv is bootstrapped into the environment: it resolves torch and torchvision to a matching pair.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("kdbench needs Python 3.11 or newer; this is " + sys.version) if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+quickstart: install
+	$(BIN)/kdbench launch quickstart
+	@echo
+	@echo "The report:  reports/quickstart/index.html"
+	@echo "MLflow:      $(BIN)/kdbench ui"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest
+
+test-slow: install
+	$(BIN)/pytest -m 'slow and not gpu' --timeout 600
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean-env:
+	rm -rf $(VENV)
