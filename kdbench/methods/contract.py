@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, TypeVar
 
@@ -47,6 +47,9 @@ class Batch:
     progress: float  # epoch / epochs, in (0, 1]
     generator: torch.Generator  # the only source of randomness a method may use; on the images' device
     pixel_range: tuple[Tensor, Tensor]  # (1, c, 1, 1) each: normalised images of pixel values 0 and 1
+    # Where `losses` leaves 0-d values that are no losses (counts, agreements, costs); logged as `train/<name>`.
+    # "teacher_gradients" is summed over the training, all others are averaged over the epoch.
+    watched: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,13 +113,21 @@ class Method(ABC):
     extra: ClassVar[tuple[str, ...]] = ()
     # Hyperparameters that are never searched (a suite may still fix them to another value).
     fixed: ClassVar[tuple[str, ...]] = ()
+    # What the published tables set differently from the defaults: the second enqueued trial, {} for none.
+    published: ClassVar[Mapping[str, Scalar]] = {}
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Named, weighted 0-d terms that the trainer sums and logs as `train/<term>`.
 
         "hard" and "soft" are the task terms; every other name is an extra term that a composition may borrow.
+        What else is worth logging goes into `batch.watched`.
         """
+
+    @classmethod
+    def refuses(cls, student: Network, teacher: Network | None) -> str | None:
+        """Why this pair cannot run the method, beyond what `needs` says; None if it can."""
+        return None
 
     def stages(self) -> tuple[Stage, ...]:
         """The stages in order; the last one is the one that trials are compared in."""
@@ -129,14 +140,6 @@ class Method(ABC):
     def prepare(self, context: Context) -> Prepared:
         """Train the networks that come before the last one in a chain."""
         return Prepared(context.teacher)
-
-    def watch(self, batch: Batch) -> dict[str, Tensor]:
-        """0-d values to log as `train/<name>` that are no losses: counts, agreements, costs.
-
-        Called under no_grad after `losses` of the same batch. "teacher_gradients" is summed over the training, all
-        others are averaged over the epoch.
-        """
-        return {}
 
 
 M = TypeVar("M", bound=Method)
