@@ -1,1 +1,28 @@
 """Data sets in memory: sources, splits, batches."""
+
+from kdbench.data.batches import Sampler, augment, normalise, pixel_range
+from kdbench.data.builtin import names
+from kdbench.data.facts import TrainingData, facts, load_test, load_training, make_training
+from kdbench.data.images import Images
+from kdbench.data.parse import parse
+from kdbench.data.spec import DatasetSpec, Facts
+from kdbench.data.splits import Indices, split
+
+__all__ = [
+    "DatasetSpec",
+    "Facts",
+    "Images",
+    "Indices",
+    "Sampler",
+    "TrainingData",
+    "augment",
+    "facts",
+    "load_test",
+    "load_training",
+    "make_training",
+    "names",
+    "normalise",
+    "parse",
+    "pixel_range",
+    "split",
+]
