@@ -4,7 +4,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, TypeVar
+from typing import ClassVar, Literal, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ TeacherNeed = Literal["pair", "self", "none"]
 # What both networks (student only, where there is no teacher) must provide:
 # "maps" = stem and stages are (B, c, h, w) feature maps; "stages" = at least two stages;
 # "exits" = the trainer wraps the student in MultiExit, so that Outputs.exits is filled; "three-classes" = C > 2.
+# Anything finer (equal numbers of stages, say) a method refuses itself.
 Need = Literal["maps", "stages", "exits", "three-classes"]
 
 
@@ -50,6 +51,13 @@ class Batch:
     # Where `losses` leaves 0-d values that are no losses (counts, agreements, costs); logged as `train/<name>`.
     # "teacher_gradients" is summed over the training, all others are averaged over the epoch.
     watched: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    @property
+    def teacher_outputs(self) -> Outputs:
+        """What the teacher says; for methods that need one. Raises ValueError where there is none."""
+        if self.teacher is None:
+            raise ValueError("this method needs a teacher, and the batch has none")
+        return self.teacher
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,9 @@ class Prepared:
     """What a chain made before its last training."""
 
     teacher: nn.Module | None  # of the last training
-    members: tuple[nn.Module, ...] = ()  # networks whose softmax is averaged with the student's for the ensemble
+    members: tuple[
+        nn.Module, ...
+    ] = ()  # networks whose softmax is averaged with the student's for the ensemble
     ensemble: nn.Module | None = None  # or a whole ensemble of its own
 
 
@@ -124,8 +134,7 @@ class Method(ABC):
         What else is worth logging goes into `batch.watched`.
         """
 
-    @classmethod
-    def refuses(cls, student: Network, teacher: Network | None) -> str | None:
+    def refuses(self, student: Network, teacher: Network | None) -> str | None:
         """Why this pair cannot run the method, beyond what `needs` says; None if it can."""
         return None
 
@@ -142,6 +151,14 @@ class Method(ABC):
         return Prepared(context.teacher)
 
 
+V = TypeVar("V", float, int, str)
+
+
+def hyperparameter(default: V, comment: str) -> V:
+    """A field of a method: its default, and in words its range, its unit and what it does."""
+    return cast(V, dataclasses.field(default=default, metadata={"comment": comment}))
+
+
 M = TypeVar("M", bound=Method)
 _registry: dict[str, type[Method]] = {}
 
@@ -154,7 +171,9 @@ def method(label: str, *, source: str) -> Callable[[type[M]], type[M]]:
 
     def register(cls: type[M]) -> type[M]:
         if label in _registry:
-            raise ValueError(f"the method {label!r} is registered already, by {_registry[label].__qualname__}")
+            raise ValueError(
+                f"the method {label!r} is registered already, by {_registry[label].__qualname__}"
+            )
         if not (dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen):  # type: ignore[attr-defined]
             raise ValueError(f"{cls.__qualname__} must be a frozen dataclass of hyperparameters")
         cls.label, cls.source = label, source
