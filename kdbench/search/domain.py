@@ -23,3 +23,11 @@ class Domain:
         if isinstance(value, str) or self.low is None or self.high is None:
             return False
         return self.low <= value <= self.high and (self.kind == "float" or float(value).is_integer())
+
+
+@dataclass(frozen=True)
+class Override:
+    """What a suite's `spaces:` puts in the place of a parameter's range, and perhaps of its default."""
+
+    domain: Domain
+    default: Scalar | None = None

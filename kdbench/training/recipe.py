@@ -15,7 +15,8 @@ UPDATES = ("equal", "scaled")
 class Recipe:
     """Everything about the optimisation that is not the method's own."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}  # a suite's unknown keys are refused
+    # For a suite: unknown keys, NaN and infinities are refused, words and booleans are no numbers.
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9  # in [0, 1); of SGD
@@ -57,12 +58,13 @@ def _check_step(schedule: Mapping[str, Any]) -> None:
     require(set(schedule) == {"step"} and isinstance(step, Mapping), "schedule", SCHEDULES, schedule)
     require(set(step or ()) == {"at", "gamma"}, "schedule.step", "at and gamma", step)
     assert isinstance(step, Mapping)  # noqa: S101 - for mypy; required above
-    at = step["at"]
-    ordered = isinstance(at, Sequence) and not isinstance(at, str) and list(at) == sorted(set(at))
+    at, gamma = step["at"], step["gamma"]
+    shares = isinstance(at, Sequence) and len(at) > 0 and all(_is_share(share) for share in at)
     require(
-        ordered and len(at) > 0 and all(0 < share < 1 for share in at),
-        "schedule.step.at",
-        "rising shares of the epochs in (0, 1)",
-        at,
+        shares and list(at) == sorted(set(at)), "schedule.step.at", "rising shares of the epochs in (0, 1)", at
     )
-    require(0 < step["gamma"] < 1, "schedule.step.gamma", "in (0, 1)", step["gamma"])
+    require(_is_share(gamma), "schedule.step.gamma", "in (0, 1)", gamma)
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 < value < 1

@@ -1,0 +1,166 @@
+"""From a suite file, or the name of a built-in suite, to a Suite; all mistakes at once."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from kdbench import data, methods, resources, yamlfile
+from kdbench.errors import Mistake, UserError, mistake
+from kdbench.suite import checks, mistakes, overrides
+from kdbench.suite.schema import TEACHER_EPOCHS, Suite
+
+_SECTIONS = ("data", "teacher", "training", "spaces", "search", "final", "students")
+
+
+def names() -> tuple[str, ...]:
+    """The suites that come with kdbench."""
+    return tuple(sorted(path.stem for path in resources.path("suites").glob("*.yaml")))
+
+
+def locate(path_or_name: str) -> Path:
+    """The file of a suite: a path as it is, else the built-in suite of that name. Raises UserError."""
+    path = Path(path_or_name).expanduser()
+    if path.suffix in (".yaml", ".yml") or len(path.parts) != 1 or path.exists():
+        return path
+    if path_or_name in names():
+        return resources.path(f"suites/{path_or_name}.yaml")
+    allowed = f"the path of a suite file, or one of {', '.join(names())}"
+    raise UserError([mistake("suite", path_or_name, allowed, names=names())])
+
+
+def load(path_or_name: str, sets: Sequence[str] = ()) -> Suite:
+    """The suite in a file, or the built-in one of that name, with `sets` ("search.trials=64") laid over it.
+
+    Relative paths in it are relative to its file. Raises UserError with every mistake that can be seen before
+    the data set is opened: unknown keys, wrong types and ranges, unknown names, contradictions.
+    """
+    path = locate(path_or_name)
+    raw = _normal_form(yamlfile.read(path, what="a suite"))
+    found: list[Mistake] = []
+    keys: dict[str, str] = {}
+    for text in sets:
+        try:
+            keys[_lay_over(raw, text)] = f"--set {text}"
+        except UserError as error:
+            found.extend(error.mistakes)
+        raw = _normal_form(raw)
+    suite, more = validate(raw, path.absolute().parent, str(path))
+    found.extend(_name_source(item, keys) for item in more)
+    if found or suite is None:
+        raise UserError(found)
+    return suite
+
+
+def validate(raw: Mapping[str, Any], base: Path, file: str) -> tuple[Suite | None, list[Mistake]]:
+    """The Suite that `raw`, in normal form, describes (None where it is not valid) and all its mistakes."""
+    raw = dict(raw)
+    found: list[Mistake] = []
+    for key in ("teacher", "training"):
+        if isinstance(raw.get(key), Mapping):
+            faults = list(mistakes.of_recipe(raw[key], key, file))
+            found.extend(faults)
+            raw[key] = {} if faults else raw[key]
+    found.extend(checks.all_of(raw, file))
+    found.extend(_replace_parsed(raw, base, file))
+    raw["pairs"] = [_with_absolute_weights(pair, base) for pair in checks.items(raw, "pairs")] or raw.get(
+        "pairs"
+    )
+    found.extend(checks.files(raw, file))
+    try:
+        return Suite.model_validate_json(json.dumps(raw)), found
+    except ValidationError as error:
+        return None, [*mistakes.of_suite(error, raw, file), *found]
+
+
+def _replace_parsed(raw: dict[str, Any], base: Path, file: str) -> Iterator[Mistake]:
+    """Put the parsed forms of `dataset` and `spaces`, which rooms of their own parse, into `raw`."""
+    for key, default in (("dataset", {"name": "digits"}), ("spaces", {})):
+        value = raw.pop(key, default)
+        try:
+            if key == "dataset":
+                raw[key] = dataclasses.asdict(data.parse(value, base, file))
+            else:
+                parsed = overrides.parse(value, checks.labels(raw), checks.shared(raw), file)
+                raw[key] = json.loads(json.dumps(parsed, default=dataclasses.asdict))
+        except UserError as error:
+            yield from error.mistakes
+            raw[key] = {"name": "digits"} if key == "dataset" else {}
+
+
+def _normal_form(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """One spelling for what may be written in several ways. Idempotent."""
+    normal = {key: value for key, value in raw.items() if not (key in _SECTIONS and value is None)}
+    if isinstance(normal.get("dataset"), str):
+        normal["dataset"] = {"name": normal["dataset"]}
+    if isinstance(normal.get("teacher", {}), Mapping):
+        normal["teacher"] = {"epochs": TEACHER_EPOCHS} | dict(normal.get("teacher", {}))
+    if normal.get("methods", "all") == "all":
+        normal["methods"] = list(methods.names())
+    if isinstance(normal["methods"], list):
+        normal["methods"] = [_entry(item) for item in normal["methods"]]
+    if isinstance(normal.get("pairs"), list):
+        normal["pairs"] = [_pair(item) for item in normal["pairs"]]
+    search, fractions = normal.get("search", {}), checks.numbers(normal.get("fractions", [1.0]))
+    if isinstance(search, Mapping) and "fractions" not in search and fractions:
+        normal["search"] = {**search, "fractions": [max(fractions)]}
+    return normal
+
+
+def _entry(item: Any) -> Any:
+    entry = {"method": item} if isinstance(item, str) else item
+    return {"as": entry["method"], **entry} if isinstance(entry, Mapping) and "method" in entry else entry
+
+
+def _pair(item: Any) -> Any:
+    if isinstance(item, Mapping) and isinstance(item.get("teacher"), str):
+        return {**item, "teacher": {"model": item["teacher"]}}
+    return item
+
+
+def _with_absolute_weights(pair: Any, base: Path) -> Any:
+    teacher = pair.get("teacher") if isinstance(pair, Mapping) else None
+    if isinstance(teacher, Mapping) and isinstance(teacher.get("weights"), str):
+        weights = str(base / Path(teacher["weights"]).expanduser())
+        return {**pair, "teacher": {**teacher, "weights": weights}}
+    return pair
+
+
+def _lay_over(raw: dict[str, Any], text: str) -> str:
+    """Set the value of `a.b.0.c=value` in `raw`; the value is YAML. Returns the key. Raises UserError."""
+    key, equals, value = text.partition("=")
+    if not equals or not all(key.split(".")):
+        raise UserError([Mistake("--set", repr(text), "key.key=value, the value in YAML")])
+    parsed = yamlfile.parse(value, file="--set", key=key)
+    *parents, last = key.split(".")
+    node: Any = raw
+    for depth, step in enumerate(parents):
+        if isinstance(node, dict):
+            node = node.setdefault(step, {})
+        else:
+            node = node[_index(node, step, ".".join(parents[:depth]), text)]
+    if isinstance(node, dict):
+        node[last] = parsed
+    else:
+        node[_index(node, last, ".".join(parents), text)] = parsed
+    return key
+
+
+def _index(node: Any, step: str, key: str, text: str) -> int:
+    if isinstance(node, list) and step.isdecimal() and int(step) < len(node):
+        return int(step)
+    what = (
+        f"a number from 0 to {len(node) - 1}" if isinstance(node, list) else f"no key below: it is {node!r}"
+    )
+    raise UserError([Mistake(f"{key}.{step}", repr(step), what, f"--set {text}")])
+
+
+def _name_source(item: Mistake, keys: Mapping[str, str]) -> Mistake:
+    """The mistake with the `--set` that made it in the place of the file."""
+    for key, source in keys.items():
+        if item.key == key or item.key.startswith(f"{key}.") or key.startswith(f"{item.key}."):
+            return dataclasses.replace(item, file=source)
+    return item
