@@ -29,8 +29,9 @@ class Member:
 class Composition(Method):
     """Several methods as one.
 
-    The first-named gives its task terms and all it has; of the others the extra terms, first stages and connectors
-    count. First stages run in the order of the names, each taking its share of the epochs that earlier ones left.
+    The first-named gives its task terms and all it has; of the others the extra terms, first stages and
+    connectors count. First stages run in the order of the names, each taking its share of the epochs that
+    earlier ones left.
     """
 
     members: tuple[Member, ...]
@@ -46,17 +47,17 @@ class Composition(Method):
             "teacher": next((method.teacher for method in methods if method.teacher != "none"), "none"),
             "needs": frozenset[str]().union(*(method.needs for method in methods)),
             "fixed": tuple(
-                member.names[name]
+                name
                 for member in self.members
-                for name in member.method.fixed
-                if name in member.names
+                for own, name in member.names.items()
+                if own in member.method.fixed
             ),
             "published": {public[name]: value for name, value in first.published.items()},
         }
         for (
             name,
             value,
-        ) in united.items():  # a frozen instance; these are class attributes of every other method
+        ) in united.items():  # class attributes of every other method; this instance is frozen
             object.__setattr__(self, name, value)
 
     def refuses(self, student: Network, teacher: Network | None) -> str | None:
@@ -85,7 +86,7 @@ class Composition(Method):
         return self.members[0].method.prepare(context)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """One member's terms in its first stages; in the last all of the first-named's and the others' extra terms."""
+        """One member's terms in its first stages; in the last the first-named's and others' extra terms."""
         for member in self.members:
             for stage in member.first_stages:
                 if batch.stage == f"{member.label}.{stage.name}":

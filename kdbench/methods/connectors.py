@@ -1,4 +1,4 @@
-"""What lies between a student's features and a teacher's: channels translated by a trained layer, sizes by pooling."""
+"""Between a student's features and a teacher's: a trained layer translates channels, pooling sizes."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ Shape = tuple[int, ...]  # of one sample: (c, h, w) or (d,)
 
 
 def connector(student: Shape, teacher: Shape) -> nn.Module:
-    """A layer from the student's channels to the teacher's: 1x1 convolution without bias + BN; linear for vectors."""
+    """Student's to teacher's channels: 1x1 convolution without bias + BN; a linear layer for vectors."""
     if len(student) == 1:
         return nn.Linear(student[0], teacher[0])
     return nn.Sequential(nn.Conv2d(student[0], teacher[0], 1, bias=False), nn.BatchNorm2d(teacher[0]))
@@ -21,7 +21,7 @@ def connector_if_needed(student: Shape, teacher: Shape) -> nn.Module:
 
 
 def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Both (B, c, h, w) features at the smaller height and width: the larger is average-pooled; vectors as they are."""
+    """Both (B, c, h, w) features at the smaller height and width, average-pooled; (B, d) as they are."""
     if student.dim() == 2:
         return student, teacher
     size = (min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3]))

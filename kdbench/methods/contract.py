@@ -1,10 +1,10 @@
-"""What a distillation method is: a frozen dataclass of hyperparameters that turns a batch into named loss terms."""
+"""What a method is: a frozen dataclass of hyperparameters that turns a batch into named loss terms."""
 
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,13 @@ Scalar = float | int | str
 # training recipe (a planned teacher); or nobody's.
 TeacherNeed = Literal["pair", "self", "none"]
 # What both networks (student only, where there is no teacher) must provide:
-# "maps" = stem and stages are (B, c, h, w) feature maps; "stages" = at least two stages;
-# "exits" = the trainer wraps the student in MultiExit, so that Outputs.exits is filled; "three-classes" = C > 2.
+# "maps" = stem and stages are (B, c, h, w) feature maps; "stages" = at least two stages; "exits" = the trainer
+# wraps the student in MultiExit, so that Outputs.exits is filled; "three-classes" = C > 2.
 # Anything finer (equal numbers of stages, say) a method refuses itself.
+Need = Literal["pair", "self", "none"]
+# What both networks (student only, where there is no teacher) must provide:
+# "maps" = stem and stages are (B, c, h, w) feature maps; "stages" = at least two stages; "exits" = the
+# trainer wraps the student in MultiExit, so that Outputs.exits is filled; "three-classes" = C > 2. Anything finer (equal numbers of stages, say) a method refuses itself.
 Need = Literal["maps", "stages", "exits", "three-classes"]
 
 
@@ -48,8 +52,8 @@ class Batch:
     progress: float  # epoch / epochs, in (0, 1]
     generator: torch.Generator  # the only source of randomness a method may use; on the images' device
     pixel_range: tuple[Tensor, Tensor]  # (1, c, 1, 1) each: normalised images of pixel values 0 and 1
-    # Where `losses` leaves 0-d values that are no losses (counts, agreements, costs); logged as `train/<name>`.
-    # "teacher_gradients" is summed over the training, all others are averaged over the epoch.
+    # Where `losses` leaves 0-d values that are no losses (counts, agreements, costs), to be logged as
+    # `train/<name>`. "teacher_gradients" is summed over the training, all others are averaged over the epoch.
     watched: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
     @property
@@ -94,9 +98,9 @@ class Context(Protocol):
     ) -> nn.Module:
         """Train one more network over the ordinary trainer and return it frozen, in eval mode.
 
-        `tag` names it in the history and the checkpoints and seeds it; `start` is copied and trained on, None is a
-        fresh student; `sampling` (n,) holds non-negative weights by which training images are drawn, None is the
-        endless sequence of shuffled passes.
+        `tag` names it in the history and the checkpoints and seeds it; `start` is copied and trained on, None
+        is a fresh student; `sampling` (n,) holds non-negative weights by which training images are drawn,
+        None is the endless sequence of shuffled passes. The objective's own `prepare` is not called.
         """
         ...
 
@@ -106,12 +110,11 @@ class Prepared:
     """What a chain made before its last training."""
 
     teacher: nn.Module | None  # of the last training
-    members: tuple[
-        nn.Module, ...
-    ] = ()  # networks whose softmax is averaged with the student's for the ensemble
+    members: tuple[nn.Module, ...] = ()  # whose softmax is averaged with the student's for the ensemble
     ensemble: nn.Module | None = None  # or a whole ensemble of its own
 
 
+@dataclass(frozen=True)
 class Method(ABC):
     """Base of every method. A subclass is a frozen dataclass of hyperparameters under `@method(...)`."""
 
@@ -151,16 +154,15 @@ class Method(ABC):
         return Prepared(context.teacher)
 
 
-V = TypeVar("V", float, int, str)
+M = TypeVar("M", bound=Method)
+V = TypeVar("V", bound=Scalar)
+_registry: dict[str, type[Method]] = {}
 
 
 def hyperparameter(default: V, comment: str) -> V:
     """A field of a method: its default, and in words its range, its unit and what it does."""
-    return cast(V, dataclasses.field(default=default, metadata={"comment": comment}))
-
-
-M = TypeVar("M", bound=Method)
-_registry: dict[str, type[Method]] = {}
+    field: Any = dataclasses.field(default=default, metadata={"comment": comment})
+    return cast(V, field)
 
 
 def method(label: str, *, source: str) -> Callable[[type[M]], type[M]]:
@@ -171,10 +173,9 @@ def method(label: str, *, source: str) -> Callable[[type[M]], type[M]]:
 
     def register(cls: type[M]) -> type[M]:
         if label in _registry:
-            raise ValueError(
-                f"the method {label!r} is registered already, by {_registry[label].__qualname__}"
-            )
-        if not (dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen):  # type: ignore[attr-defined]
+            raise ValueError(f"the method {label!r} is registered, by {_registry[label].__qualname__}")
+        parameters = cls.__dict__.get("__dataclass_params__")  # its own, not the base's
+        if parameters is None or not parameters.frozen:
             raise ValueError(f"{cls.__qualname__} must be a frozen dataclass of hyperparameters")
         cls.label, cls.source = label, source
         _registry[label] = cls

@@ -1,8 +1,8 @@
 """Hints: a regressor on a middle layer of the student predicts the teacher's middle layer.
 
-Source: Romero et al. 2015 (FitNets), arXiv:1412.6550. `fitnet` is the paper's two stages: first the student up to the
-guided layer and the regressor, then soft targets. `fitnet-1s` adds the hint to the soft targets in one stage, as later
-comparisons (RepDistiller) do; their weight 100 is its default.
+Source: Romero et al. 2015 (FitNets), arXiv:1412.6550. `fitnet` is the paper's two stages: first the student
+up to the guided layer and the regressor, then soft targets. `fitnet-1s` adds the hint to the soft targets in
+one stage, as later comparisons (RepDistiller) do; their weight 100 is its default.
 """
 
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ class _Guided(Hinton):
         return connector(_guided(student.features), _guided(teacher.features))
 
     def hint(self, batch: Batch) -> Tensor:
-        """beta times the regressor's mean squared error."""
+        """The weighted loss: beta times the regressor's mean squared error."""
         assert batch.connectors is not None
         student, teacher = batch.student.features, batch.teacher_outputs.features
         predicted = batch.connectors(student[min(GUIDED, len(student) - 1)])
@@ -71,11 +71,11 @@ class FitNet(_Guided):
         part(self, "hint_share")
 
     def stages(self) -> tuple[Stage, ...]:
-        """hint, then distil."""
+        """The stages hint and distil."""
         return Stage("hint", self.hint_share, self.init_lr), Stage("distil", 1 - self.hint_share)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """hint alone in the first stage, hard and soft in the second."""
+        """Terms: hint alone in the first stage, hard and soft in the second."""
         return {"hint": self.hint(batch)} if batch.stage == "hint" else super().losses(batch)
 
 
@@ -89,5 +89,5 @@ class FitNetOneStage(_Guided):
     beta: float = hyperparameter(100.0, "> 0; multiplies the hint")
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """hard, soft and hint."""
+        """Terms: hard, soft and hint."""
         return super().losses(batch) | {"hint": self.hint(batch)}

@@ -16,7 +16,7 @@ from kdbench.methods.ranges import positive, share
 @method("hinton", source="arXiv:1503.02531")
 @dataclass(frozen=True)
 class Hinton(Method):
-    """Labels and soft targets. Methods that add something to these two terms inherit both, with their weights."""
+    """Labels and soft targets. A method that adds something to these two terms inherits both."""
 
     temperature: float = hyperparameter(4.0, "> 0; divides both logits, larger is softer")
     alpha: float = hyperparameter(0.9, "in [0, 1]; weight of the soft targets, the labels get the rest")
@@ -27,7 +27,7 @@ class Hinton(Method):
         share(self, "alpha")
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """hard = (1 - alpha) CE with the labels, soft = alpha T² KL to the teacher; nats, mean over the batch."""
+        """Terms: hard, (1 - alpha) CE with the labels; soft, alpha T² KL to the teacher; means in nats."""
         hard = F.cross_entropy(batch.student.logits, batch.labels)
         soft = soft_target(batch.student.logits, batch.teacher_outputs.logits, self.temperature)
         return {"hard": (1 - self.alpha) * hard, "soft": self.alpha * soft}

@@ -20,5 +20,5 @@ class Original(Method):
     teacher: ClassVar[TeacherNeed] = "none"
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """hard: cross-entropy in nats, mean over the batch."""
+        """Term: hard, cross-entropy in nats, mean over the batch."""
         return {"hard": F.cross_entropy(batch.student.logits, batch.labels)}

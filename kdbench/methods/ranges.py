@@ -26,7 +26,7 @@ def share(method: Method, *names: str) -> None:
 
 
 def part(method: Method, *names: str) -> None:
-    """Raise RangeError unless each named hyperparameter is in (0, 1): a part that leaves something for the rest."""
+    """Raise RangeError unless each named hyperparameter is in (0, 1): something, not all."""
     for name in names:
         value = getattr(method, name)
         require(0 < value < 1, name, "in (0, 1)", value)

@@ -7,6 +7,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from kdbench.errors import Mistake, RangeError, UserError, mistake
 from kdbench.methods.compose import Composition, Member
@@ -29,10 +30,10 @@ def names() -> tuple[str, ...]:
 
 
 def members(label: str) -> tuple[tuple[str, dict[str, str]], ...]:
-    """The methods in a label and the hyperparameters that count of each: (method, {its own name: public name}).
+    """The methods in a label, each with its hyperparameters that count: (method, {own name: public name}).
 
-    All of the first-named method's count; of the others those in `extra`. Raises UserError (key "method") for an
-    unknown method and for a composition that cannot be.
+    All of the first-named method's count; of the others those in `extra`. Raises UserError (key "method") for
+    an unknown method and for a composition that cannot be.
     """
     parts = label.split("+")
     unknown = [
@@ -47,7 +48,7 @@ def members(label: str) -> tuple[tuple[str, dict[str, str]], ...]:
     if reason:
         raise UserError([mistake("method", label, reason)])
     taken: set[str] = set()
-    found = []
+    found: list[tuple[str, dict[str, str]]] = []
     for part, cls in zip(parts, classes, strict=True):
         own = cls.extra if found else tuple(field.name for field in dataclasses.fields(cls))
         found.append((part, {name: f"{part}.{name}" if name in taken else name for name in own}))
@@ -59,7 +60,7 @@ def hyperparameters(label: str) -> dict[str, Hyperparameter]:
     """The hyperparameters of a label by public name, in the order of their declaration."""
     found = {}
     for part, public in members(label):
-        fields = {field.name: field for field in dataclasses.fields(_registry[part])}
+        fields: dict[str, Any] = {field.name: field for field in dataclasses.fields(_registry[part])}
         for own, name in public.items():
             default = fields[own].default
             found[name] = Hyperparameter(
@@ -69,7 +70,7 @@ def hyperparameters(label: str) -> dict[str, Hyperparameter]:
 
 
 def resolve(label: str, values: Mapping[str, Scalar] | None = None) -> dict[str, Scalar]:
-    """A value for every hyperparameter of `label`: its default overlaid by `values`, each of its declared type.
+    """A value for every hyperparameter of `label`: its default or the one in `values`, of its declared type.
 
     Raises UserError with every mistake: unknown names, wrong types, values out of range.
     """
@@ -87,7 +88,8 @@ def resolve(label: str, values: Mapping[str, Scalar] | None = None) -> dict[str,
 def make(label: str, values: Mapping[str, Scalar] | None = None) -> Method:
     """The method `label` with `values` over its defaults.
 
-    Raises UserError for unknown names and wrong types, RangeError (key: the public name) for a value out of range.
+    Raises UserError for unknown names and wrong types, RangeError (key: the public name) for a value out of
+    range.
     """
     resolved, mistakes = _overlay(label, values or {})
     if mistakes:
@@ -139,7 +141,9 @@ def _cannot_compose(parts: list[str], classes: list[type[Method]]) -> str | None
         return "each method once in a composition"
     needs = {cls.teacher for cls in classes} - {"none"}
     if len(needs) > 1:
-        return "methods that distil the same teacher; these mix the pair's with the student's own earlier generation"
+        return (
+            "methods that distil the same teacher; these mix the pair's and the student's earlier generation"
+        )
     for part, cls in zip(parts[1:], classes[1:], strict=True):
         if cls.prepare is not Method.prepare:
             return f"{part} in the first place only: it is a chain of trainings, not a term to add to one"
@@ -149,7 +153,7 @@ def _cannot_compose(parts: list[str], classes: list[type[Method]]) -> str | None
 
 
 def _overlay(label: str, values: Mapping[str, Scalar]) -> tuple[dict[str, Scalar], list[Mistake]]:
-    """The defaults overlaid by those of `values` that have the right name and type, and what is wrong with the rest."""
+    """The defaults under those of `values` that have a right name and type; what is wrong with the rest."""
     known = hyperparameters(label)
     allowed = f"a hyperparameter of {label}: {', '.join(known) or 'it has none'}"
     mistakes = [
@@ -172,11 +176,11 @@ def _instance(part: str, public: Mapping[str, str], resolved: Mapping[str, Scala
         raise RangeError(public.get(error.key, error.key), error.allowed, error.given) from None
 
 
-def _typed(value: Scalar, kind: type[float] | type[int] | type[str]) -> Scalar | None:
+def _typed(value: object, kind: type[float] | type[int] | type[str]) -> Scalar | None:
     """`value` as `kind` (an int is a float, a whole float an int); None where it is no such value."""
-    if kind is str or isinstance(value, str | bool):
-        return value if type(value) is kind else None
-    if not isinstance(value, int | float):
+    if kind is str:
+        return value if isinstance(value, str) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if kind is int:
         return int(value) if math.isfinite(value) and float(value).is_integer() else None

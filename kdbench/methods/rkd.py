@@ -1,7 +1,7 @@
-"""Relational distillation: match distances and angles between the samples of a batch instead of their embeddings.
+"""Relational distillation: match the distances and angles between the samples of a batch.
 
-Source: Park et al. 2019, arXiv:1904.05068. Both relations are taken on the penultimate embedding, as in the paper, and
-added to the soft targets. `rkd-d` and `rkd-a` are the paper's single-relation variants.
+Source: Park et al. 2019, arXiv:1904.05068. Both relations are taken on the penultimate embedding, as in the
+paper, and added to the soft targets. `rkd-d` and `rkd-a` are the paper's single-relation variants.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ class Rkd(Hinton):
         positive(self, "lambda_distance", "lambda_angle")
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """hard, soft, distance and angle."""
+        """Terms: hard, soft, distance and angle."""
         return super().losses(batch) | {
             "distance": self.lambda_distance * _distance(batch),
             "angle": self.lambda_angle * _angle(batch),
@@ -64,7 +64,7 @@ class RkdDistance(Hinton):
         positive(self, "lambda_distance")
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """hard, soft and distance."""
+        """Terms: hard, soft and distance."""
         return super().losses(batch) | {"distance": self.lambda_distance * _distance(batch)}
 
 
@@ -84,5 +84,5 @@ class RkdAngle(Hinton):
         positive(self, "lambda_angle")
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """hard, soft and angle."""
+        """Terms: hard, soft and angle."""
         return super().losses(batch) | {"angle": self.lambda_angle * _angle(batch)}
