@@ -16,13 +16,9 @@ Scalar = float | int | str
 # training recipe (a planned teacher); or nobody's.
 TeacherNeed = Literal["pair", "self", "none"]
 # What both networks (student only, where there is no teacher) must provide:
-# "maps" = stem and stages are (B, c, h, w) feature maps; "stages" = at least two stages; "exits" = the trainer
-# wraps the student in MultiExit, so that Outputs.exits is filled; "three-classes" = C > 2.
-# Anything finer (equal numbers of stages, say) a method refuses itself.
-Need = Literal["pair", "self", "none"]
-# What both networks (student only, where there is no teacher) must provide:
 # "maps" = stem and stages are (B, c, h, w) feature maps; "stages" = at least two stages; "exits" = the
-# trainer wraps the student in MultiExit, so that Outputs.exits is filled; "three-classes" = C > 2. Anything finer (equal numbers of stages, say) a method refuses itself.
+# trainer wraps the student in MultiExit, so that Outputs.exits is filled; "three-classes" = C > 2.
+# Anything finer (equal numbers of stages, say) a method refuses itself.
 Need = Literal["maps", "stages", "exits", "three-classes"]
 
 
