@@ -12,13 +12,13 @@ PerChannel = Sequence[float] | Tensor  # (c,)
 class Sampler(Iterator[Tensor]):
     """Batches of indices cut from an endless sequence of passes over n samples.
 
-    A pass is a shuffle of all samples, or, with `weights`, n draws with replacement. A batch may straddle two passes;
-    all have the size min(batch_size, n). The generator must belong to the sampler alone: then the batches depend only
-    on its seed, and `skip` resumes exactly.
+    A pass is a shuffle of all samples, or, with `weights`, n draws with replacement. A batch may straddle two
+    passes; all have the size min(batch_size, n). The generator must belong to the sampler alone: then the
+    batches depend only on its seed, and `skip` resumes exactly.
     """
 
     def __init__(self, n: int, batch_size: int, generator: torch.Generator, weights: Tensor | None = None):
-        """Raises ValueError for n or batch_size below 1, or weights that are not n non-negative ones of positive sum."""
+        """Raises ValueError for sizes below 1, and for weights not non-negative, of positive sum and n."""
         if n < 1 or batch_size < 1:
             raise ValueError(
                 f"a sampler needs samples and a batch size of at least 1, given {n} and {batch_size}"
@@ -72,9 +72,9 @@ def _cumulative(weights: Tensor, n: int) -> Tensor:
 def augment(images: Tensor, kind: str, shift: int, generator: torch.Generator) -> Tensor:
     """Randomly moved and mirrored copies of uint8 images (B, c, h, w); what moves in is black (0).
 
-    `kind`: "none"; "shift", by at most `shift` pixels each way; "crop", by at most an eighth of the side (4 pixels at
-    32x32, the papers' pad-4 crop); "crop-flip", crop and mirror every other image, by chance. The generator is on the
-    images' device. Raises ValueError for another kind.
+    `kind`: "none"; "shift", by at most `shift` pixels each way; "crop", by at most an eighth of the side (4
+    pixels at 32x32, the papers' pad-4 crop); "crop-flip", crop and mirror every other image, by chance. The
+    generator is on the images' device. Raises ValueError for another kind.
     """
     if kind == "none":
         return images

@@ -4,9 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kdbench.data.digits import Digits
+from kdbench.data.folder import Folder
+from kdbench.data.imagenet32 import ImageNet32
 from kdbench.data.parquet import Parquet
 from kdbench.data.source import Source
 from kdbench.data.spec import DatasetSpec
+from kdbench.data.tiny_imagenet import TinyImageNet
 from kdbench.data.vision import Vision
 
 
@@ -29,6 +32,10 @@ _BUILTIN = {
     "cifar10": Builtin(Vision, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), "crop-flip", 2),
     "cifar100": Builtin(Vision, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761), "crop-flip", 2),
     "svhn": Builtin(Vision, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), "crop", 2),
+    "imagenet32": Builtin(ImageNet32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "crop-flip", 2),
+    "tiny-imagenet": Builtin(
+        TinyImageNet, (0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821), "crop-flip", 4
+    ),
 }
 
 
@@ -47,4 +54,4 @@ def open_source(spec: DatasetSpec) -> Source:
     row = builtin(spec)
     if row is not None:
         return row.source(spec)
-    return Parquet(spec)
+    return Parquet(spec) if spec.source == "parquet" else Folder(spec)

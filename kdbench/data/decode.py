@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from kdbench.data.source import unreadable
@@ -31,18 +31,19 @@ def from_file(path: Path) -> Opener:
 
 def is_grey(pictures: Pictures) -> bool:
     """Whether every picture is grey; looks at headers, up to the first picture in colour."""
-    return all(_open(name, opener).mode in _GREY for name, opener in pictures)
+    return all(_mode(name, opener) in _GREY for name, opener in pictures)
 
 
 def decode(pictures: Pictures, *, grey: bool) -> Tensor:
     """(N, 1, h, w) or, unless `grey`, (N, 3, h, w) uint8; greys among colours become colours.
 
-    Raises UserError for a picture that cannot be read, has more than 8 bits per channel, is in colour where `grey`,
-    or differs in size from the first.
+    Raises UserError for a picture that cannot be read, has more than 8 bits per channel, is in colour where
+    `grey`, or differs in size from the first.
     """
     rows: np.ndarray | None = None
     for index, (name, opener) in enumerate(pictures):
-        pixels = _pixels(name, _open(name, opener), grey)
+        with _open(name, opener) as image:
+            pixels = _pixels(name, image, grey)
         if rows is None:
             rows = np.empty((len(pictures), *pixels.shape), dtype=np.uint8)
         if pixels.shape != rows.shape[1:]:
@@ -58,10 +59,15 @@ def any_jpeg(encoded: Iterable[bytes]) -> bool:
     return any(data.startswith(JPEG_MAGIC) for data in encoded)
 
 
+def _mode(name: str, opener: Opener) -> str:
+    with _open(name, opener) as image:
+        return image.mode
+
+
 def _open(name: str, opener: Opener) -> Image.Image:
     try:
         image = opener()
-    except (OSError, UnidentifiedImageError) as failure:
+    except (OSError, Image.DecompressionBombError) as failure:
         raise unreadable(name, "which cannot be read as an image", "PNG, JPEG and the like") from failure
     if image.mode not in _GREY | _COLOUR:
         raise unreadable(name, f"whose pixels are of mode {image.mode}", "8 bits per channel, grey or colour")

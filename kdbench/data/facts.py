@@ -50,8 +50,8 @@ class _Measured:
 def facts(spec: DatasetSpec) -> Facts:
     """Open the data set, hash both splits, and say what is known of it.
 
-    What was measured is kept beside the path, size and time of every file, so that asking again costs no reading.
-    Raises UserError where data are missing, cannot be downloaded or are not as they should be.
+    What was measured is kept beside the path, size and time of every file, so that asking again costs no
+    reading. Raises UserError where data are missing, cannot be downloaded or are not as they should be.
     """
     measured = _measured(spec)
     row = builtin(spec)
@@ -140,9 +140,8 @@ def _measure(source: Source) -> _Measured:
 
 
 def _from_json(values: dict[str, Any]) -> _Measured:
-    channels, height, width = values.pop("shape")
-    lists = {key: tuple(values.pop(key)) for key in ("classes", "mean", "std")}
-    return _Measured(**values, **lists, shape=(channels, height, width))
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return _Measured(**fields)
 
 
 def _cache_file(spec: DatasetSpec, source: Source) -> Path | None:

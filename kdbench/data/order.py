@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 def ranks_within_class(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Each sample's place (from 0) in a random order of its own class.
 
-    Made from the raw stream of PCG64, which numpy promises never to change (its shuffles come without that promise).
+    Made from the raw stream of PCG64, which numpy promises never to change (its shuffles come without that
+    promise).
     """
     scores = np.random.PCG64(seed).random_raw(len(labels))
     order = np.lexsort((scores, labels))

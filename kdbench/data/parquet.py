@@ -1,4 +1,4 @@
-"""Hugging Face's image-classification parquet layout: columns `image: struct<bytes, path>` and `label: int64`."""
+"""Hugging Face's image-classification parquet: columns `image: struct<bytes, path>` and `label: int64`."""
 
 import json
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ Part = Literal["train", "test"]
 
 
 class Source(Protocol):
-    """One data set on disk. Every method raises UserError where the data are missing or not as they should be."""
+    """One data set on disk. Every method raises UserError where data are missing or not as they should be."""
 
     def read(self, part: Part) -> Images:
         """All images of one split."""

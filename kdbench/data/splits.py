@@ -29,11 +29,12 @@ class Indices:
 def split(labels: Tensor | NDArray[np.int64], split: "Split") -> Indices:
     """Split the training images with these `labels` (N,) as `split` says.
 
-    Of every class, the share `split.validation` is held out (within one sample), and `split.fraction` of the rest is
-    used. A smaller fraction is a subset of every larger one. Both come from `split.seed` alone.
+    Of every class, the share `split.validation` is held out (within one sample), and `split.fraction` of the
+    rest is used. A smaller fraction is a subset of every larger one. Both come from `split.seed` alone.
 
-    Raises UserError where a class would be left without a validation image (key `data.validation`) or a training
-    image (key `fractions`), and for omitted classes that do not exist or leave none (key `data.omit_classes`).
+    Raises UserError where a class would be left without a validation image (key `data.validation`) or a
+    training image (key `fractions`), and for omitted classes that do not exist or leave none (key
+    `data.omit_classes`).
     """
     classes = np.asarray(labels, dtype=np.int64)
     _refuse(_omission_mistakes(classes, split.omit_classes))

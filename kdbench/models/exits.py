@@ -1,7 +1,7 @@
 """Classifiers after the shallow stages of a network.
 
-Source: Zhang et al. 2019, "Be Your Own Teacher", arXiv:1905.08094, section 3: a bottleneck to the deepest width, a
-linear layer.
+Source: Zhang et al. 2019, "Be Your Own Teacher", arXiv:1905.08094, section 3: a bottleneck to the deepest
+width, a linear layer.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from kdbench.models.outputs import Exit, Outputs
 
 
 class Bottleneck(nn.Module):
-    """A stage's output to a vector of the deepest width: three convolutions with norms and ReLUs, and the mean."""
+    """A stage's output to a vector of the deepest width: three convolutions with norm and ReLU, the mean."""
 
     def __init__(self, feature: tuple[int, ...], width: int, stride: int):
         super().__init__()
@@ -41,7 +41,7 @@ class Bottleneck(nn.Module):
 
 
 class MultiExit(nn.Module):
-    """A network with a classifier after every stage: fills `Outputs.exits`, shallow to deep; the last is its own.
+    """A network with a classifier after every stage: fills `Outputs.exits`; the last is its own.
 
     The exits are initialised from `seed`; torch's global generators stay as they are.
     """

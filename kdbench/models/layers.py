@@ -33,7 +33,7 @@ def use_generator(model: nn.Module, generator: torch.Generator) -> None:
 
 
 def initialise(model: nn.Module) -> None:
-    """He's initialisation by fan-out of every convolution (arXiv:1502.01852); norms and linear layers as torch's."""
+    """He's initialisation of every convolution, by fan-out (arXiv:1502.01852); the rest stays torch's."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -42,7 +42,7 @@ def initialise(model: nn.Module) -> None:
 
 
 def conv(inputs: int, outputs: int, size: int = 3, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """A convolution without bias that keeps the map's size at stride 1 and halves it, rounded up, at stride 2."""
+    """A convolution without bias; keeps the map's size at stride 1, halves it, rounded up, at stride 2."""
     return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, groups=groups, bias=False)
 
 

@@ -1,6 +1,7 @@
 """Fully connected networks, as in the first distillation paper.
 
-Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531, section 3 (two hidden layers of 1200 or 800 ReLUs, dropout).
+Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531, section 3 (two hidden layers of 1200 or 800 ReLUs,
+dropout).
 """
 
 from torch import Tensor, nn

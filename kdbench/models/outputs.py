@@ -17,8 +17,9 @@ class Exit:
 class Outputs:
     """The forward pass of one network on one batch.
 
-    `features[0]` is the stem, `features[i]` the output of stage i (after its ReLU); `preacts` are aligned with the
-    stages: `preacts[i-1]` is what stage i's last ReLU receives. Convolutional nets give (B, c, h, w), MLPs (B, d).
+    `features[0]` is the stem, `features[i]` the output of stage i (after its ReLU); `preacts` are aligned
+    with the stages: `preacts[i-1]` is what stage i's last ReLU receives. Convolutional nets give (B, c, h,
+    w), MLPs (B, d).
     """
 
     logits: Tensor  # (B, C), raw

@@ -49,8 +49,9 @@ def family(
 ) -> Callable[[Make], Make]:
     """Register a function that makes the networks whose names match `pattern` and are `valid`.
 
-    It is called with a Site and the pattern's groups (numbers as int) while torch's generator is seeded; what it
-    returns takes normalised images (B, c, h, w) and gives Outputs. Raises ValueError for a form that is taken.
+    It is called with a Site and the pattern's groups (numbers as int) while torch's generator is seeded; what
+    it returns takes normalised images (B, c, h, w) and gives Outputs. Raises ValueError for a form that is
+    taken.
     """
 
     def register(make: Make) -> Make:
@@ -84,9 +85,10 @@ def build(
 ) -> nn.Module:
     """The network `name` for images of `shape` (c, h, w), freshly initialised from `seed`, on the CPU.
 
-    Equal arguments give equal weights; torch's global generators stay as they are. The network takes normalised
-    images (B, c, h, w) and returns Outputs. With `dropout` > 0 give it a generator by `use_generator` before training.
-    Raises UserError for an unknown name, or a shape that the network cannot take.
+    Equal arguments give equal weights; torch's global generators stay as they are. The network takes
+    normalised images (B, c, h, w) and returns Outputs. With `dropout` > 0 give it a generator by
+    `use_generator` before training. Raises UserError for an unknown name, or a shape that the network cannot
+    take.
     """
     found = _find(name)
     if found is None:

@@ -1,9 +1,10 @@
 """Residual networks for small images.
 
-Sources: He et al. 2015, arXiv:1512.03385, section 4.2 (`resnet<6n+2>`: three stages of 16/32/64 channels, shortcuts of
-option A: every second pixel, missing channels zero, as in the authors' code of arXiv:1805.05532); the code of
-arXiv:1910.10699, RepDistiller (`resnet8x4`, `resnet32x4`: stem 32, stages 64/128/256, 1x1 convolutions as shortcuts);
-`resnet18/34/50`: section 4.1 with a 3x3 stem and no pooling, as usual on CIFAR.
+Sources: He et al. 2015, arXiv:1512.03385, section 4.2 (`resnet<6n+2>`: three stages of 16/32/64 channels,
+shortcuts of option A: every second pixel, missing channels zero, as in the authors' code of
+arXiv:1805.05532); the code of arXiv:1910.10699, RepDistiller (`resnet8x4`, `resnet32x4`: stem 32, stages
+64/128/256, 1x1 convolutions as shortcuts); `resnet18/34/50`: section 4.1 with a 3x3 stem and no pooling, as
+usual on CIFAR.
 """
 
 from collections.abc import Sequence
@@ -131,7 +132,7 @@ def _is_cifar_depth(depth: int) -> bool:
     valid=lambda depth: _is_cifar_depth(depth) and depth != 50,
 )
 def cifar_resnet(site: Site, depth: int) -> nn.Module:
-    """The CIFAR ResNet of 16/32/64 channels (at depth 50: `resnet50w16`; `resnet50` is the deeper-known one)."""
+    """The CIFAR ResNet of 16/32/64 channels; the one of depth 50 is `resnet50w16`."""
     return based_resnet(site, depth, 16)
 
 

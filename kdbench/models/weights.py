@@ -32,9 +32,9 @@ def save(model: nn.Module, path: Path) -> Path:
 def load(name: str, path: Path, *, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """The network `name` with the weights in `path`, on the CPU, in eval mode.
 
-    Reads what `save` wrote, and the layout that published ResNets share (`conv1 bn1 layer<i>.<j>.conv1 … linear`, or
-    `fc` for the last; `module.` in front of all). Raises UserError (key `weights`) for a file that is missing, no
-    safetensors, or of another network.
+    Reads what `save` wrote, and the layout that published ResNets share (`conv1 bn1 layer<i>.<j>.conv1 …
+    linear`, or `fc` for the last; `module.` in front of all). Raises UserError (key `weights`) for a file
+    that is missing, no safetensors, or of another network.
     """
     model = build(name, shape=shape, classes=classes, seed=0)
     state = _renamed(_read(Path(path)), model)
@@ -55,7 +55,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         problem = "which is no file"
     if not problem:
         try:
-            return load_file(path)
+            return dict(load_file(path))
         except (safetensors.SafetensorError, OSError) as failure:
             problem = f"which cannot be read as safetensors ({failure})"
     raise UserError(
