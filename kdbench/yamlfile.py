@@ -62,8 +62,8 @@ def read(path: Path, *, what: str) -> dict[str, Any]:
 def parse(text: str, *, file: str = "", key: str = "") -> Any:
     """The value that `text` spells, of str, int, float, bool, None, list and dict with str keys.
 
-    Dates and other values that YAML knows and kdbench does not become strings. Raises UserError where `text` is
-    not YAML, has tags (`!!python/…` would run code), names a key twice, or unfolds to over 100,000 values.
+    Dates and other values that YAML knows and kdbench does not become strings. Raises UserError where `text`
+    is not YAML, has tags (`!!python/…` would run code), names a key twice, or unfolds to over 100,000 values.
     """
     try:
         value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader

@@ -51,7 +51,7 @@ def load(label: str, overrides: Mapping[str, Override]) -> dict[str, Domain]:
 def domain(value: Any, default: Scalar) -> Domain:
     """The Domain that `{float: [low, high], scale: …}`, `{int: …}` or `{categorical: […]}` spells.
 
-    `default` is the parameter's, whose type the range must fit. Raises RangeError, its key relative to the range.
+    `default` is the parameter's, whose type the range must fit. Raises RangeError (key: inside the range).
     """
     require(isinstance(value, Mapping), "", FORMS, value)
     kinds = [kind for kind in ("float", "int", "categorical") if kind in value]
@@ -66,7 +66,7 @@ def domain(value: Any, default: Scalar) -> Domain:
 
 
 def refuse(method: str | None, name: str, found: Domain) -> None:
-    """Raise RangeError if the method (the Recipe, for a shared parameter) refuses an end or a choice of `found`."""
+    """Raise RangeError if the method, or the Recipe, refuses an end or a choice of `found`."""
     for value in found.choices or (found.low, found.high):
         if name in SHARED_NAMES:
             Recipe(**{name: value})  # type: ignore[arg-type]

@@ -189,5 +189,5 @@ def _omitted(raw: Raw) -> Iterator[Mistake]:
 
 def _resources(raw: Raw) -> Iterator[Mistake]:
     gpu = section(raw, "resources").get("gpu")
-    if fits(gpu, 1.0) and gpu > 1 and gpu != int(gpu):
+    if isinstance(gpu, float) and gpu > 1 and not gpu.is_integer():
         yield mistake("resources.gpu", gpu, "0, a share of a GPU below 1, or a whole number of GPUs")

@@ -16,8 +16,8 @@ def parse(value: Any, labels: Mapping[str, str], shared: Mapping[str, Scalar], f
     """The replacements, keyed by label (or `_training`) and parameter.
 
     `labels` maps the suite's labels to their methods, all of them known ones; `shared` holds the suite's own
-    `lr` and `weight_decay`. Raises UserError with every mistake: an unknown label or parameter, a range that is
-    none, does not fit the parameter's type or is refused by the method, a default that is missing or outside.
+    `lr` and `weight_decay`. Raises UserError with every mistake: an unknown label or parameter, a range that
+    is none, does not fit the type or is refused by the method, a default that is missing or outside.
     """
     if not isinstance(value, Mapping):
         raise UserError([mistake("spaces", value, "a mapping of labels to {parameter: range}", file=file)])

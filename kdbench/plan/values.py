@@ -1,7 +1,7 @@
-"""Suite -> Plan: everything a launch will do, as frozen values, before anything runs."""
+"""What a plan consists of, as frozen values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from kdbench.data.spec import Facts
@@ -24,7 +24,11 @@ class PlannedTeacher:
 
 @dataclass(frozen=True)
 class Study:
-    """One search: dataset x pair x method x searched fraction."""
+    """One search: dataset x pair x method x searched fraction.
+
+    Methods that use no pair's teacher have the same key in every pair with the same student: the same work,
+    done once and reported in each pair.
+    """
 
     key: str  # over all that defines the search but `trials`
     label: str  # the method's label in the report: its name, or the suite's `as`
@@ -35,7 +39,9 @@ class Study:
     teacher_key: str | None
     fraction: float
     space: Mapping[str, Domain]  # method's and shared training parameters
-    default: Mapping[str, Scalar]  # a value for every hyperparameter and for lr and weight_decay, searched or not
+    default: Mapping[
+        str, Scalar
+    ]  # a value for every hyperparameter and for lr and weight_decay, searched or not
     enqueued: tuple[Mapping[str, Scalar], ...]  # searched parameters of trial 0 (the default), trial 1, …
     trials: int
 
@@ -58,13 +64,14 @@ class Run:
 
     kind: Literal["trial", "final", "teacher"]
     key: str
-    label: str  # method label; the model's name for a teacher
+    label: str  # method label; the model's name (or the imported teacher's) for a teacher
     pair: str  # "" for a teacher
     fraction: float
     seed: int
     study: str = ""  # key of the study; "" for a teacher
     search_fraction: float | None = None  # of the study
-    number: int = -1  # of a trial
+    number: int = -1  # of a trial, from 0
+    index: int = -1  # of a final, from 0: the j of its seed
     config: Config | None = None  # of a final
     teacher_key: str | None = None
 
@@ -80,11 +87,4 @@ class Plan:
     studies: tuple[Study, ...]
     finals: tuple[FinalSlot, ...]  # tuned
     defaults: tuple[tuple[Run, Job], ...]  # default configuration, keys known
-
-
-# To be filled in (signatures that search, tracking and cli rely on):
-#   make_plan(suite: Suite, facts: Facts, labels: Sequence[int], device: str) -> Plan
-#   trial_job(plan, study, number, sampled) -> Job          trial_key(study, number, sampled) -> str
-#   final_job(plan, slot, hyperparameters) -> Job           (key: job_key(job, plan.device))
-#   protocol(plan, pair, fraction) -> tuple[str, str]       (8 hex, label in words)
-#   slug(label), describe(run: Run) -> "bss · resnet14→resnet8w4 · 100 % · #07"
+    versions: Mapping[str, str] = field(default_factory=dict)  # of torch and of the training: in every key
