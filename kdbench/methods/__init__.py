@@ -4,7 +4,16 @@ Everything outside this room names a method by its label, a registered name or a
 """
 
 from kdbench.methods import (  # noqa: F401 - they register themselves
+    ab,
+    at,
+    ban,
+    byot,
+    fitnet,
+    fsp,
+    hinton,
+    label_refinery,
     original,
+    rkd,
 )
 from kdbench.methods.registry import (
     Hyperparameter,

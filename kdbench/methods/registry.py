@@ -125,13 +125,13 @@ def _maps(network: Network) -> bool:
 _MEETS: Mapping[Need, Callable[[Network], bool]] = {
     "maps": _maps,
     "stages": lambda network: len(network.features) > 2,  # the stem and at least two stages
-    "exits": lambda network: _maps(network) and len(network.features) > 2,
+    "exits": lambda network: len(network.features) > 2,
     "three-classes": lambda network: network.classes > 2,
 }
 _WORDS: Mapping[Need, str] = {
     "maps": "feature maps",
     "stages": "at least two stages",
-    "exits": "at least two stages of feature maps to put exits on",
+    "exits": "at least two stages to put exits on",
     "three-classes": "more than two classes",
 }
 

@@ -1,0 +1,58 @@
+"""Be your own teacher: the shallow exits of a network learn from its deepest exit, without a teacher.
+
+Source: Zhang et al. 2019, arXiv:1905.08094. The trainer puts an exit after every stage (`needs`: exits); the
+student's own classifier is the deepest, and what the comparison measures. The deepest exit's label term is its
+full cross-entropy, as in the paper; the third-party code weighs it by 1 - alpha.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdbench.losses import self_distillation
+from kdbench.methods.contract import Batch, Method, Need, TeacherNeed, hyperparameter, method
+from kdbench.methods.ranges import not_negative, positive, share
+
+
+@method("byot", source="arXiv:1905.08094")
+@dataclass(frozen=True)
+class Byot(Method):
+    """Labels at every exit; the deepest exit's prediction and feature as targets of the shallow ones."""
+
+    teacher: ClassVar[TeacherNeed] = "none"
+    needs: ClassVar[frozenset[Need]] = frozenset({"exits"})
+    extra: ClassVar[tuple[str, ...]] = ("alpha", "lambda_", "temperature")
+
+    alpha: float = hyperparameter(0.3, "in [0, 1]; weight of the deepest prediction, the labels get the rest")
+    lambda_: float = hyperparameter(1e-4, ">= 0; multiplies the squared distance to the deepest feature")
+    temperature: float = hyperparameter(3.0, "> 0; divides the logits of all exits")
+
+    def __post_init__(self) -> None:
+        """Raise RangeError for a value out of its range."""
+        share(self, "alpha")
+        not_negative(self, "lambda_")
+        positive(self, "temperature")
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Terms: hard, the deepest exit's; exit_label, exit_soft and exit_feature, sums over the shallow exits.
+
+        The shallow exits' terms are extra terms, so that in a composition they stand beside another task loss.
+        """
+        exits = batch.student.exits
+        terms = self_distillation(
+            [each.logits for each in exits],
+            [each.feature for each in exits],
+            batch.labels,
+            self.alpha,
+            self.lambda_,
+            self.temperature,
+        )
+        hard = F.cross_entropy(exits[-1].logits, batch.labels)
+        return {
+            "hard": hard,
+            "exit_label": terms["label"] - hard,
+            "exit_soft": terms["soft"],
+            "exit_feature": terms["feature"],
+        }
