@@ -75,12 +75,16 @@ class Context(Protocol):
     """What `prepare` may use to train the other networks of a chain."""
 
     teacher: nn.Module | None  # the teacher of the pair, or the planned teacher of a "self" method
-    images: Tensor  # (n, c, h, w) float, normalised, not augmented: the student's training images
     labels: Tensor  # (n,)
     classes: int
     epochs: int  # of the final training
     generator: torch.Generator
     student_name: str
+
+    @property
+    def images(self) -> Tensor:
+        """(n, c, h, w) float, normalised, not augmented: the student's training images."""
+        ...
 
     def train(
         self,
