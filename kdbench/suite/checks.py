@@ -12,7 +12,7 @@ from typing import Any
 
 from kdbench import methods, models
 from kdbench.errors import Mistake, RangeError, UserError, mistake
-from kdbench.search.spaces import SHARED_NAMES, fits
+from kdbench.search.spaces import SHARED, SHARED_NAMES, fits, training
 from kdbench.suite.schema import Search
 from kdbench.training.recipe import Recipe
 
@@ -21,7 +21,7 @@ Raw = Mapping[str, Any]
 
 def all_of(raw: Raw, file: str) -> Iterator[Mistake]:
     """Every check that needs no file but the suite."""
-    for check in (_models, _teachers, _pairs, _methods, _fractions, _grace, _omitted, _resources):
+    for check in (_models, _teachers, _pairs, _methods, _fractions, _shared, _grace, _omitted, _resources):
         for found in check(raw):
             yield replace(found, file=file)
 
@@ -51,14 +51,15 @@ def numbers(value: Any) -> list[float]:
     return [item for item in value if fits(item, 0.0)] if isinstance(value, list) else []
 
 
-def labels(raw: Raw) -> dict[str, str]:
-    """Label -> method of every entry whose method exists."""
-    entries = [entry for entry in items(raw, "methods") if isinstance(entry, Mapping)]
-    return {
-        entry["as"]: entry["method"]
-        for entry in entries
-        if isinstance(entry.get("as"), str) and not list(_unknown_method(entry.get("method"), ""))
-    }
+def labels(raw: Raw) -> dict[str, str | None]:
+    """Label -> method of every entry; None where there is no such method."""
+    found = {}
+    for entry in items(raw, "methods"):
+        if isinstance(entry, Mapping) and isinstance(entry.get("as"), str):
+            method = entry.get("method")
+            known = isinstance(method, str) and not list(_unknown_method(method, ""))
+            found[entry["as"]] = method if known else None
+    return found
 
 
 def shared(raw: Raw) -> dict[str, float]:
@@ -171,6 +172,23 @@ def _fractions(raw: Raw) -> Iterator[Mistake]:
     for value in searched:
         if value not in fractions:
             yield mistake("search.fractions", value, f"those of fractions: {', '.join(map(str, fractions))}")
+
+
+def _shared(raw: Raw) -> Iterator[Mistake]:
+    """Defaults of what all methods search that lie outside the range that is searched."""
+    replaced = section(raw, "spaces")
+    for name, value in shared(raw).items():
+        free = [
+            entry
+            for entry in items(raw, "methods")
+            if isinstance(entry, Mapping)
+            and name not in section(entry, "fixed")
+            and name not in section(replaced, str(entry.get("as")))
+        ]
+        domain = training()[name]
+        if free and name not in section(replaced, SHARED) and not domain.contains(value):
+            allowed = f"in [{domain.low:g}, {domain.high:g}], or with a range of your own: "
+            yield mistake(f"training.{name}", value, allowed + f"`spaces: {{{SHARED}: {{{name}: …}}}}`")
 
 
 def _grace(raw: Raw) -> Iterator[Mistake]:

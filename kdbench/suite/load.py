@@ -57,23 +57,29 @@ def load(path_or_name: str, sets: Sequence[str] = ()) -> Suite:
 
 def validate(raw: Mapping[str, Any], base: Path, file: str) -> tuple[Suite | None, list[Mistake]]:
     """The Suite that `raw`, in normal form, describes (None where it is not valid) and all its mistakes."""
-    raw = dict(raw)
-    found: list[Mistake] = []
+    raw = _with_searched_fraction(raw)
+    found = list(checks.all_of(raw, file))
+    found.extend(_replace_parsed(raw, base, file))
     for key in ("teacher", "training"):
         if isinstance(raw.get(key), Mapping):
             faults = list(mistakes.of_recipe(raw[key], key, file))
             found.extend(faults)
             raw[key] = {} if faults else raw[key]
-    found.extend(checks.all_of(raw, file))
-    found.extend(_replace_parsed(raw, base, file))
-    raw["pairs"] = [_with_absolute_weights(pair, base) for pair in checks.items(raw, "pairs")] or raw.get(
-        "pairs"
-    )
+    if isinstance(raw.get("pairs"), list):
+        raw["pairs"] = [_with_absolute_weights(pair, base) for pair in raw["pairs"]]
     found.extend(checks.files(raw, file))
     try:
         return Suite.model_validate_json(json.dumps(raw)), found
     except ValidationError as error:
         return None, [*mistakes.of_suite(error, raw, file), *found]
+
+
+def _with_searched_fraction(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy in which the search is done at the largest fraction where nothing else is said."""
+    search, fractions = raw.get("search", {}), checks.numbers(raw.get("fractions", [1.0]))
+    if isinstance(search, Mapping) and "fractions" not in search and fractions:
+        return {**raw, "search": {**search, "fractions": [max(fractions)]}}
+    return dict(raw)
 
 
 def _replace_parsed(raw: dict[str, Any], base: Path, file: str) -> Iterator[Mistake]:
@@ -104,9 +110,6 @@ def _normal_form(raw: Mapping[str, Any]) -> dict[str, Any]:
         normal["methods"] = [_entry(item) for item in normal["methods"]]
     if isinstance(normal.get("pairs"), list):
         normal["pairs"] = [_pair(item) for item in normal["pairs"]]
-    search, fractions = normal.get("search", {}), checks.numbers(normal.get("fractions", [1.0]))
-    if isinstance(search, Mapping) and "fractions" not in search and fractions:
-        normal["search"] = {**search, "fractions": [max(fractions)]}
     return normal
 
 

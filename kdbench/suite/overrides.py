@@ -12,10 +12,10 @@ from kdbench.search.domain import Override
 Overrides = dict[str, dict[str, Override]]
 
 
-def parse(value: Any, labels: Mapping[str, str], shared: Mapping[str, Scalar], file: str) -> Overrides:
+def parse(value: Any, labels: Mapping[str, str | None], shared: Mapping[str, Scalar], file: str) -> Overrides:
     """The replacements, keyed by label (or `_training`) and parameter.
 
-    `labels` maps the suite's labels to their methods, all of them known ones; `shared` holds the suite's own
+    `labels` maps the suite's labels to their methods, None for an unknown one; `shared` holds the suite's own
     `lr` and `weight_decay`. Raises UserError with every mistake: an unknown label or parameter, a range that
     is none, does not fit the type or is refused by the method, a default that is missing or outside.
     """
@@ -32,7 +32,7 @@ def parse(value: Any, labels: Mapping[str, str], shared: Mapping[str, Scalar], f
             )
         elif not isinstance(entries, Mapping):
             found.append(mistake(key, entries, "a mapping of parameters to ranges", file=file))
-        else:
+        elif label == spaces.SHARED or labels[label] is not None:
             method = labels.get(label)
             own = {} if method is None else methods.hyperparameters(method)
             defaults = {**{name: item.default for name, item in own.items()}, **shared}
