@@ -17,7 +17,7 @@ TRAINING_VERSION = 1
 
 @dataclass(frozen=True)
 class Split:
-    """Which images are validation and which of the rest are used (DESIGN: nested, stratified, from the suite's seed)."""
+    """Which images are validation and which of the rest are used: stratified, nested, from a seed."""
 
     validation: float  # share of the training images held out, in (0, 1)
     seed: int  # the suite's
@@ -38,7 +38,7 @@ class ImportedTeacher:
 
 @dataclass(frozen=True)
 class Job:
-    """One network to train: a student (with a method and its teacher) or a teacher (`original`, no teacher)."""
+    """One network to train: a student (a method, perhaps a teacher) or a teacher (`original`, no teacher)."""
 
     dataset: Mapping[str, Any]  # how to open it (kdbench.data.DatasetSpec as a mapping); not part of the key
     dataset_hash: str  # content hash of the dataset; part of the key
@@ -47,7 +47,9 @@ class Job:
     recipe: Recipe  # with the searched lr and weight_decay filled in
     seed: int
     method: str = "original"
-    hyperparameters: Mapping[str, Scalar] = dataclasses.field(default_factory=dict)  # all of the method's, resolved
+    hyperparameters: Mapping[str, Scalar] = dataclasses.field(
+        default_factory=dict
+    )  # all of the method's, resolved
     teacher: "Job | ImportedTeacher | None" = None
     views: str | int = "auto"  # of the teacher's outputs: auto | none | live | k augmented views
 

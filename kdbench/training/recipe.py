@@ -16,7 +16,11 @@ class Recipe:
     """Everything about the optimisation that is not the method's own."""
 
     # For a suite: unknown keys, NaN and infinities are refused, words and booleans are no numbers.
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
+        "strict": True,
+        "allow_inf_nan": False,
+    }
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9  # in [0, 1); of SGD
@@ -29,13 +33,17 @@ class Recipe:
     augment: Literal["auto", "none", "shift", "crop", "crop-flip"] = "auto"
     dropout: float = 0.0  # in [0, 1); of hidden units, where the model has any
     max_norm: float | None = None  # > 0; cap on the L2 norm of each hidden unit's incoming weights
-    updates: Literal["equal", "scaled"] = "equal"  # an epoch's updates: as at fraction 1.0, or as at this fraction
+    updates: Literal["equal", "scaled"] = (
+        "equal"  # an epoch's updates: as at fraction 1.0, or as at this fraction
+    )
 
     def __post_init__(self) -> None:
         """Raise RangeError for the first field out of its range."""
         require(self.optimizer in OPTIMIZERS, "optimizer", " | ".join(OPTIMIZERS), self.optimizer)
         require(0 <= self.momentum < 1, "momentum", "in [0, 1)", self.momentum)
-        require(not self.nesterov or self.momentum > 0, "nesterov", "false where momentum is 0", self.nesterov)
+        require(
+            not self.nesterov or self.momentum > 0, "nesterov", "false where momentum is 0", self.nesterov
+        )
         require(0 < self.lr < float("inf"), "lr", "> 0", self.lr)
         require(0 <= self.weight_decay < float("inf"), "weight_decay", ">= 0", self.weight_decay)
         require(self.epochs >= 1, "epochs", ">= 1", self.epochs)
@@ -61,7 +69,10 @@ def _check_step(schedule: Mapping[str, Any]) -> None:
     at, gamma = step["at"], step["gamma"]
     shares = isinstance(at, Sequence) and len(at) > 0 and all(_is_share(share) for share in at)
     require(
-        shares and list(at) == sorted(set(at)), "schedule.step.at", "rising shares of the epochs in (0, 1)", at
+        shares and list(at) == sorted(set(at)),
+        "schedule.step.at",
+        "rising shares of the epochs in (0, 1)",
+        at,
     )
     require(_is_share(gamma), "schedule.step.gamma", "in (0, 1)", gamma)
 

@@ -1,0 +1,32 @@
+"""Several networks, or several exits of one, that answer together: evaluated, never a method's accuracy."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from kdbench.models import MultiExit
+
+
+class Average(nn.Module):
+    """The mean of several networks' softmax."""
+
+    def __init__(self, members: Sequence[nn.Module]):
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Probabilities (B, C) for normalised images (B, c, h, w)."""
+        return torch.stack([member(images).logits.softmax(1) for member in self.members]).mean(0)
+
+
+class ExitAverage(nn.Module):
+    """The mean of the softmax of all exits of one network."""
+
+    def __init__(self, network: MultiExit):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Probabilities (B, C) for normalised images (B, c, h, w)."""
+        return torch.stack([leave.logits.softmax(1) for leave in self.network(images).exits]).mean(0)
