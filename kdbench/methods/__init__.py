@@ -14,6 +14,7 @@ from kdbench.methods import (  # noqa: F401 - they register themselves
     label_refinery,
     original,
     rkd,
+    specialists,
 )
 from kdbench.methods.registry import (
     Hyperparameter,

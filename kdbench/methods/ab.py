@@ -1,8 +1,8 @@
 """Activation boundaries: make each hidden unit of the student active for the same inputs as the teacher's.
 
-Source: Heo et al. 2019, arXiv:1811.03233. First stage: the hinge loss on the responses before the ReLUs, the
-student's through connectors; second stage: soft targets. Defaults follow the authors' code: its second stage is KL
-alone at T = 3 (alpha 1), there without T², here with it, as everywhere in kdbench.
+Source: Heo et al. 2019, arXiv:1811.03233. First stage: the hinge loss on the responses before the ReLUs,
+the student's through connectors; second stage: soft targets. Defaults follow the authors' code: its second
+stage is KL alone at T = 3 (alpha 1), there without T², here with it, as everywhere in kdbench.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,12 +41,12 @@ class Ab(Hinton):
         part(self, "init_share")
 
     def refuses(self, student: Network, teacher: Network | None) -> str | None:
-        """Networks whose hidden units do not face each other: unequal stages, kinds, heights or widths."""
+        """Networks whose hidden units do not face each other: unequal stages or sizes."""
         if teacher is None or (reason := unequal_stages(student, teacher)):
             return reason if teacher is not None else None
         for own, other in zip(student.preacts, teacher.preacts, strict=True):
             if own[1:] != other[1:]:
-                return f"it compares units one by one; sizes differ: student {own}, teacher {other}"
+                return f"it compares unit with unit: student has {own}, teacher {other}"
         return None
 
     def stages(self) -> tuple[Stage, ...]:
@@ -79,6 +79,6 @@ def _connected(batch: Batch) -> list[Tensor]:
 
 @torch.no_grad()
 def _watch(batch: Batch, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
-    """Leave `agreement_<i>` for stage i, from 1: the share of units on the teacher's side of their boundary."""
+    """Leave `agreement_<i>` for stage i, from 1: the share of units on the teacher's side of 0."""
     for stage, (own, other) in enumerate(zip(student, teacher, strict=True), start=1):
         batch.watched[f"agreement_{stage}"] = activation_agreement(own, other)

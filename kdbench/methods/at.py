@@ -1,7 +1,8 @@
 """Attention transfer: match where in the image the channels of each stage are active.
 
 Source: Zagoruyko, Komodakis 2017, arXiv:1612.03928: activation-based attention with p = 2 over the residual
-stages, beside the soft targets. beta 1000 is the default of the authors' code and of the comparisons after it.
+stages, beside the soft targets. beta 1000 is the default of the authors' code and of the comparisons after
+it.
 """
 
 from collections.abc import Mapping

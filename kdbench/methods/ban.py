@@ -1,9 +1,10 @@
 """Born-again networks: each generation has its teacher's architecture and learns from the one before.
 
-Source: Furlanello et al. 2018, arXiv:1805.04770. Generation 0 is the student's model trained by the recipe (a
-planned teacher). `ban` uses the teacher's loss only, which the paper finds better than adding the labels.
-`ban-cwtm` and `ban-dkpp` are its controls: what of the effect is the teacher's confidence, and what its wrong
-classes' probabilities. The ensemble averages all generations, 0 included, as in the paper's tables.
+Source: Furlanello et al. 2018, arXiv:1805.04770. Generation 0 is the student's model trained by the recipe
+(a planned teacher). `ban` uses the teacher's loss only, which the paper finds better than adding the
+labels. `ban-cwtm` and `ban-dkpp` are its controls: what of the effect is the teacher's confidence, and what
+its wrong classes' probabilities. The ensemble averages all generations, 0 included, as in the paper's
+tables.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Be your own teacher: the shallow exits of a network learn from its deepest exit, without a teacher.
 
-Source: Zhang et al. 2019, arXiv:1905.08094. The trainer puts an exit after every stage (`needs`: exits); the
-student's own classifier is the deepest, and what the comparison measures. The deepest exit's label term is its
-full cross-entropy, as in the paper; the third-party code weighs it by 1 - alpha.
+Source: Zhang et al. 2019, arXiv:1905.08094. The trainer puts an exit after every stage (`needs`: exits);
+the student's own classifier is the deepest, and what the comparison measures. The deepest exit's label term
+is its full cross-entropy, as in the paper; the third-party code weighs it by 1 - alpha.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Byot(Method):
     needs: ClassVar[frozenset[Need]] = frozenset({"exits"})
     extra: ClassVar[tuple[str, ...]] = ("alpha", "lambda_", "temperature")
 
-    alpha: float = hyperparameter(0.3, "in [0, 1]; weight of the deepest prediction, the labels get the rest")
+    alpha: float = hyperparameter(0.3, "in [0, 1]; weight of the deepest exit, the labels get the rest")
     lambda_: float = hyperparameter(1e-4, ">= 0; multiplies the squared distance to the deepest feature")
     temperature: float = hyperparameter(3.0, "> 0; divides the logits of all exits")
 
@@ -36,9 +36,9 @@ class Byot(Method):
         positive(self, "temperature")
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms: hard, the deepest exit's; exit_label, exit_soft and exit_feature, sums over the shallow exits.
+        """Terms: hard of the deepest exit; exit_label, exit_soft, exit_feature, sums over the shallow exits.
 
-        The shallow exits' terms are extra terms, so that in a composition they stand beside another task loss.
+        The shallow exits' terms are extra terms: in a composition they stand beside another task loss.
         """
         exits = batch.student.exits
         terms = self_distillation(

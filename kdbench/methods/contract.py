@@ -111,7 +111,7 @@ class Prepared:
 
     teacher: nn.Module | None  # of the last training
     members: tuple[nn.Module, ...] = ()  # whose softmax is averaged with the student's for the ensemble
-    ensemble: nn.Module | None = None  # or a whole ensemble of its own
+    ensemble: nn.Module | None = None  # or a whole ensemble of its own: images -> probabilities (B, C)
 
 
 @dataclass(frozen=True)

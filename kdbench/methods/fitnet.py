@@ -1,8 +1,8 @@
 """Hints: a regressor on a middle layer of the student predicts the teacher's middle layer.
 
 Source: Romero et al. 2015 (FitNets), arXiv:1412.6550. `fitnet` is the paper's two stages: first the student
-up to the guided layer and the regressor, then soft targets. `fitnet-1s` adds the hint to the soft targets in
-one stage, as later comparisons (RepDistiller) do; their weight 100 is its default.
+up to the guided layer and the regressor, then soft targets. `fitnet-1s` adds the hint to the soft targets
+in one stage, as later comparisons (RepDistiller) do; their weight 100 is its default.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,8 @@
 
 Source: Yim et al. 2017 (A Gift from Knowledge Distillation, CVPR). First stage: the Gram matrices between
 consecutive layers alone; second stage: the task. The paper needs equal channels; where they differ, 1x1
-connectors on the student's features are trained too. beta is 1: the 50 in RepDistiller's script is never applied.
+connectors on the student's features are trained too. beta is 1: the 50 in RepDistiller's script is never
+applied.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Label refinery: a chain of networks, each trained on the labels that the one before gives to the same crop.
 
-Source: Bagherinezhad et al. 2018, arXiv:1805.02641. The first refinery is the student's model trained by the recipe
-(a planned teacher); every later one is a fresh student. No labels of the data set, T = 1.
+Source: Bagherinezhad et al. 2018, arXiv:1805.02641. The first refinery is the student's model trained by
+the recipe (a planned teacher); every later one is a fresh student. No labels of the data set, T = 1.
 """
 
 from dataclasses import dataclass
