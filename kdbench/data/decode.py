@@ -16,7 +16,7 @@ _COLOUR = frozenset({"RGB", "RGBA", "P", "CMYK", "YCbCr"})
 JPEG_MAGIC = b"\xff\xd8\xff"
 
 Opener = Callable[[], Image.Image]  # opens one picture; its pixels are read later
-Pictures = Sequence[tuple[str, Opener]]  # each with its name, for messages
+Picture = tuple[str, Opener]  # with its name, for messages
 
 
 def from_bytes(data: bytes) -> Opener:
@@ -29,12 +29,12 @@ def from_file(path: Path) -> Opener:
     return lambda: Image.open(path)
 
 
-def is_grey(pictures: Pictures) -> bool:
+def is_grey(pictures: Iterable[Picture]) -> bool:
     """Whether every picture is grey; looks at headers, up to the first picture in colour."""
     return all(_mode(name, opener) in _GREY for name, opener in pictures)
 
 
-def decode(pictures: Pictures, *, grey: bool) -> Tensor:
+def decode(pictures: Sequence[Picture], *, grey: bool) -> Tensor:
     """(N, 1, h, w) or, unless `grey`, (N, 3, h, w) uint8; greys among colours become colours.
 
     Raises UserError for a picture that cannot be read, has more than 8 bits per channel, is in colour where

@@ -33,8 +33,8 @@ class Folder:
             for path in pictures_in(self._folder / part / name):
                 pictures.append((str(path), from_file(path)))
                 labels.append(label)
-        train = [path for name in classes for path in pictures_in(self._folder / "train" / name)]
-        grey = is_grey([(str(path), from_file(path)) for path in train])
+        train = (path for name in classes for path in pictures_in(self._folder / "train" / name))
+        grey = is_grey((str(path), from_file(path)) for path in train)
         return Images(decode(pictures, grey=grey), torch.tensor(labels, dtype=torch.int64))
 
     def classes(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Hugging Face's image-classification parquet: columns `image: struct<bytes, path>` and `label: int64`."""
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from kdbench.data.decode import any_jpeg, decode, from_bytes, is_grey
+from kdbench.data.decode import Picture, any_jpeg, decode, from_bytes, is_grey
 from kdbench.data.images import Images
 from kdbench.data.source import Part, unreadable
 from kdbench.data.spec import DatasetSpec
@@ -27,12 +28,9 @@ class Parquet:
     def read(self, part: Part) -> Images:
         """All images of one split, in the order of file names and rows."""
         encoded, labels = self._columns(part)
-        train = encoded if part == "train" else self._columns("train")[0]
-        grey = is_grey([(f"training image {i}", from_bytes(data)) for i, data in enumerate(train)])
-        pictures = [
-            (f"{part} image {i} of {self.spec.path}", from_bytes(data)) for i, data in enumerate(encoded)
-        ]
-        return Images(decode(pictures, grey=grey), torch.from_numpy(labels))
+        grey = is_grey(self._named("train", self._stream("train")))
+        pixels = decode(list(self._named(part, encoded)), grey=grey)
+        return Images(pixels, torch.from_numpy(labels))
 
     def classes(self) -> tuple[str, ...] | None:
         """The names in the Hugging Face metadata of the schema, where there are any."""
@@ -48,7 +46,7 @@ class Parquet:
     def note(self) -> str:
         """Says where the pictures have been through JPEG."""
         named = "jpeg" in self.spec.name or "jpg" in self.spec.name
-        return "JPEG re-encoded" if named or any_jpeg(self._columns("train")[0]) else ""
+        return "JPEG re-encoded" if named or any_jpeg(self._stream("train")) else ""
 
     def _files(self, part: Part) -> list[Path]:
         folder = Path(self.spec.path or "")
@@ -57,6 +55,16 @@ class Parquet:
             allowed = f"a folder with train*.parquet and test*.parquet: {_LAYOUT}"
             raise unreadable(repr(str(folder)), f"where there is no {part}*.parquet", allowed)
         return found
+
+    def _named(self, part: Part, encoded: Iterable[bytes]) -> Iterator[Picture]:
+        for number, data in enumerate(encoded):
+            yield f"{part} image {number} of {self.spec.path}", from_bytes(data)
+
+    def _stream(self, part: Part) -> Iterator[bytes]:
+        """The encoded images a few at a time: who asks about the first need not read the last."""
+        for path in self._files(part):
+            for batch in pq.ParquetFile(path).iter_batches(64, columns=["image"]):
+                yield from batch.column("image").field("bytes").to_pylist()
 
     def _columns(self, part: Part) -> tuple[list[bytes], np.ndarray[Any, np.dtype[np.int64]]]:
         encoded: list[bytes] = []

@@ -1,6 +1,14 @@
 """The networks: students and teachers whose forward gives Outputs."""
 
-from kdbench.models import mlp, resnet  # noqa: F401 - each registers its family of names
+from kdbench.models import (  # noqa: F401 - each registers its families of names
+    mlp,
+    mobilenet,
+    resnet,
+    shufflenet,
+    torchvision_models,
+    vgg,
+    wide_resnet,
+)
 from kdbench.models.exits import MultiExit
 from kdbench.models.layers import use_generator
 from kdbench.models.network import network

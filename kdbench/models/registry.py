@@ -31,6 +31,7 @@ class Family:
     examples: tuple[str, ...]
     valid: Callable[..., bool]  # of the pattern's groups, numbers as int
     make: Callable[..., nn.Module]  # of a Site and those groups
+    more: Callable[[], tuple[str, ...]]  # further names, looked up only to suggest the nearest
 
     def numbers(self, name: str) -> tuple[Any, ...] | None:
         """The groups of `name`, numbers as int; None where it is not of this family."""
@@ -45,7 +46,11 @@ _families: list[Family] = []
 
 
 def family(
-    form: str, pattern: str, examples: tuple[str, ...], valid: Callable[..., bool]
+    form: str,
+    pattern: str,
+    examples: tuple[str, ...],
+    valid: Callable[..., bool],
+    more: Callable[[], tuple[str, ...]] = tuple,
 ) -> Callable[[Make], Make]:
     """Register a function that makes the networks whose names match `pattern` and are `valid`.
 
@@ -57,7 +62,7 @@ def family(
     def register(make: Make) -> Make:
         if any(known.form == form for known in _families):
             raise ValueError(f"the model family {form!r} is registered already")
-        _families.append(Family(form, re.compile(pattern), examples, valid, make))
+        _families.append(Family(form, re.compile(pattern), examples, valid, make, more))
         return make
 
     return register
@@ -75,9 +80,7 @@ def forms() -> tuple[str, ...]:
 
 def check(name: str) -> Mistake | None:
     """What is wrong with this name of a network; None if `build` knows it. Builds nothing."""
-    if _find(name) is not None:
-        return None
-    return mistake("model", name, ", ".join(forms()), names=names())
+    return None if _find(name) else _unknown(name)
 
 
 def build(
@@ -92,13 +95,19 @@ def build(
     """
     found = _find(name)
     if found is None:
-        raise UserError([mistake("model", name, ", ".join(forms()), names=names())])
+        raise UserError([_unknown(name)])
     known, numbers = found
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(
             seed
         )  # of the CPU alone; torch.manual_seed would touch CUDA's too
         return known.make(Site(shape, classes, dropout), *numbers)
+
+
+def _unknown(name: str) -> Mistake:
+    prefix = name.partition(":")[0] + ":"
+    more = [other for known in _families if known.form.startswith(prefix) for other in known.more()]
+    return mistake("model", name, ", ".join(forms()), names=more or names())
 
 
 def _find(name: str) -> tuple[Family, tuple[Any, ...]] | None:

@@ -129,7 +129,7 @@ def _is_cifar_depth(depth: int) -> bool:
     "resnet<6n+2>",
     r"resnet(\d+)",
     examples=("resnet8", "resnet14", "resnet20", "resnet26", "resnet32", "resnet44", "resnet56", "resnet110"),
-    valid=lambda depth: _is_cifar_depth(depth) and depth != 50,
+    valid=lambda depth: _is_cifar_depth(depth) and depth not in _DEEP,
 )
 def cifar_resnet(site: Site, depth: int) -> nn.Module:
     """The CIFAR ResNet of 16/32/64 channels; the one of depth 50 is `resnet50w16`."""
@@ -158,3 +158,22 @@ def wide_stem_resnet(site: Site, depth: int) -> nn.Module:
     """RepDistiller's ResNets of 64/128/256 channels."""
     blocks = (depth - 2) // 6
     return ResNet(site, 32, (64, 128, 256), (blocks,) * 3)
+
+
+_DEEP: dict[int, tuple[type[Basic] | type[Bottleneck], tuple[int, ...]]] = {
+    18: (Basic, (2, 2, 2, 2)),
+    34: (Basic, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+}
+
+
+@family(
+    "resnet<18 | 34 | 50>",
+    r"resnet(\d+)",
+    examples=("resnet18", "resnet34", "resnet50"),
+    valid=lambda depth: depth in _DEEP,
+)
+def deep_resnet(site: Site, depth: int) -> nn.Module:
+    """The ImageNet ResNet of 64/128/256/512 channels behind a 3x3 stem."""
+    block, blocks = _DEEP[depth]
+    return ResNet(site, 64, (64, 128, 256, 512), blocks, block)

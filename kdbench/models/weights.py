@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kdbench.errors import Mistake, UserError
 from kdbench.models.registry import build
+from kdbench.models.torchvision_models import TorchvisionNetwork
 
 _ALLOWED = "a safetensors file of this very network"
 
@@ -33,8 +34,8 @@ def load(name: str, path: Path, *, shape: tuple[int, int, int], classes: int) ->
     """The network `name` with the weights in `path`, on the CPU, in eval mode.
 
     Reads what `save` wrote, and the layout that published ResNets share (`conv1 bn1 layer<i>.<j>.conv1 …
-    linear`, or `fc` for the last; `module.` in front of all). Raises UserError (key `weights`) for a file
-    that is missing, no safetensors, or of another network.
+    linear`, or `fc` for the last; `module.` in front of all), and torchvision's own keys. Raises UserError
+    (key `weights`) for a file that is missing, no safetensors, or of another network.
     """
     model = build(name, shape=shape, classes=classes, seed=0)
     state = _renamed(_read(Path(path)), model)
@@ -66,6 +67,8 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _renamed(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     if state and all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
+    if isinstance(model, TorchvisionNetwork) and not any(key.startswith("extractor.") for key in state):
+        return {f"extractor.{key}": value for key, value in state.items()}
     if "linear.weight" in model.state_dict() and "linear.weight" not in state:
         state = {
             ("linear." + key[3:] if key.startswith("fc.") else key): value for key, value in state.items()
