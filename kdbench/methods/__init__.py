@@ -5,8 +5,10 @@ Everything outside this room names a method by its label, a registered name or a
 
 from kdbench.methods import (  # noqa: F401 - they register themselves
     ab,
+    adv,
     at,
     ban,
+    bss,
     byot,
     fitnet,
     fsp,

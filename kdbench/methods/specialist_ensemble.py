@@ -1,9 +1,9 @@
 """A generalist and its specialists as one network: the class probabilities that agree best with all of them.
 
 Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531, section 5.3. A specialist here keeps the generalist's
-classes as outputs, and the dustbin is the sum of the probabilities of those it does not know. The paper says
-that specialists start from the generalist's weights and not how the dustbin's output starts; this way a
-specialist's first prediction is exactly the generalist's, whatever the network.
+classes as outputs, and the dustbin is the sum of the probabilities of those it does not know. The paper
+says that specialists start from the generalist's weights and not how the dustbin's output starts; this way
+a specialist's first prediction is exactly the generalist's, whatever the network.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kdbench.models.outputs import Outputs
 
-# Within 0.005 of the optimal probabilities where specialists contradict each other at random; else far nearer.
+# Within 0.005 of the optimal probabilities where specialists contradict each other at random, else far less.
 STEPS = 50
 
 

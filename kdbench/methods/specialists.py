@@ -1,9 +1,9 @@
 """Specialists: copies of the teacher that train on classes it confuses; one student is taught by all.
 
 Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531, section 5. The generalist is the pair's teacher. Its
-classes are grouped by how their predictions vary together; a specialist starts from the generalist, knows its
-own group and one dustbin class, and trains on half special, half other images. What the paper did not show
-comes last: the ensemble of all of them (specialist_ensemble.py) is distilled back into one student.
+classes are grouped by how their predictions vary together; a specialist starts from the generalist, knows
+its own group and one dustbin class, and trains on half special, half other images. What the paper did not
+show comes last: the ensemble of all of them (specialist_ensemble.py) is distilled back into one student.
 """
 
 from dataclasses import dataclass
@@ -105,7 +105,8 @@ def confusable_classes(predictions: Tensor, clusters: int, size: int, seed: int)
     distances = torch.cdist(torch.from_numpy(means.cluster_centers_), torch.from_numpy(columns))
     nearest = distances.argsort(dim=1, stable=True)[:, :size]
     groups = torch.zeros(clusters, len(columns), dtype=torch.bool).scatter(1, nearest, True)
-    return torch.unique(groups, dim=0)
+    weights: Tensor = torch.unique(groups, dim=0)
+    return weights
 
 
 def half_and_half(special: Tensor) -> Tensor:
