@@ -1,7 +1,8 @@
 """Asynchronous successive halving within one study (Li et al. 2020, arXiv:1810.05934), in its stopping form.
 
-Milestones are `grace * factor**k` below `epochs`. A trial that reaches one goes on if its value is among the best
-`floor(n / factor)` (at least one) of the `n` values seen there, its own included. Nothing is ever resumed.
+Milestones are `grace * factor**k` below `epochs`. A trial that reaches one goes on if its value is among
+the best `floor(n / factor)` (at least one) of the `n` values seen there, its own included. Nothing is ever
+resumed.
 """
 
 import bisect
@@ -17,7 +18,9 @@ class Asha:
         self._sorted: dict[int, list[float]] = {milestone: [] for milestone in self._rungs}
 
     def restore(self, number: int, rungs: Mapping[int, float]) -> None:
-        """Take up what trial `number` had at each milestone in an earlier launch; unknown milestones are left."""
+        """Take up what trial `number` had at each milestone in an earlier launch; unknown milestones are
+        left.
+        """
         for milestone, value in rungs.items():
             if milestone in self._rungs:
                 self._enter(number, milestone, value)
@@ -25,8 +28,8 @@ class Asha:
     def report(self, number: int, rung: float, value: float) -> bool:
         """Whether trial `number` should stop, having `value` at `rung`.
 
-        Enters the value at every milestone that is reached for the first time. A value that is there already stays,
-        and is judged again only by `judge`.
+        Enters the value at every milestone that is reached for the first time. A value that is there
+        already stays, and is judged again only by `judge`.
         """
         reached = [m for m, values in self._rungs.items() if m <= rung and number not in values]
         for milestone in reached:
@@ -34,7 +37,9 @@ class Asha:
         return any(not self._good(milestone, value) for milestone in reached)
 
     def judge(self, number: int, rung: float) -> bool:
-        """Whether trial `number`, which stands at `rung` and may have missed its verdict there, should stop."""
+        """Whether trial `number`, which stands at `rung` and may have missed its verdict there, should
+        stop.
+        """
         passed = [m for m, values in self._rungs.items() if m <= rung < m + 1 and number in values]
         return any(not self._good(milestone, self._rungs[milestone][number]) for milestone in passed)
 

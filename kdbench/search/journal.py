@@ -1,4 +1,6 @@
-"""The Optuna journal of a launch: one file that optuna-dashboard opens live. A view, rebuilt from the records."""
+"""The Optuna journal of a launch: one file that optuna-dashboard opens live. A view, rebuilt from the
+records.
+"""
 
 import json
 import os
@@ -59,7 +61,7 @@ def name(study: Study) -> str:
     return f"{study.label} · {study.pair} · {study.fraction:g}"
 
 
-class _OneWriter(BaseJournalBackend):
+class _OneWriter(BaseJournalBackend):  # type: ignore[misc]
     """Optuna's journal format for a single writer: no lock, no fsync, for nothing here cannot be rebuilt."""
 
     def __init__(self, file: TextIO):

@@ -1,16 +1,18 @@
-"""What a launch tells while it runs, and what it says at the end. Plain values; the command line draws them."""
+"""What a launch tells while it runs, and what it says at the end. Plain values; the command line draws
+them.
+"""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from kdbench.plan import Run
+from kdbench.plan import Run, Study
 from kdbench.records import Epoch, Record
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How far a launch is. Trials that will not run because their study was given up are no longer counted."""
+    """How far a launch is. Trials that a study given up will not run are no longer counted."""
 
     studies: int
     studies_done: int
@@ -68,6 +70,28 @@ class Progress(Protocol):
 
     def best(self, label: str, pair: str, accuracy: float) -> None:
         """A method's best validation accuracy so far, of its complete trials; after every change."""
+
+
+class Tracker(Protocol):
+    """What a launch needs of tracking; nothing here waits for a server."""
+
+    def opened(self, run: Run, record: Record) -> None:
+        """A run was handed out."""
+
+    def epoch(self, run: Run, epoch: Epoch) -> None:
+        """A run has ended an epoch."""
+
+    def ended(self, run: Run, record: Record) -> None:
+        """A run has a result."""
+
+    def reconcile(self, runs: Iterable[tuple[Run, Record]]) -> None:
+        """These are all planned runs that have a record."""
+
+    def study_ended(self, study: Study, best: Record | None) -> None:
+        """A search is over; `best` is its best complete trial."""
+
+    def launch_metrics(self, values: Mapping[str, float]) -> None:
+        """Numbers of the launch as a whole."""
 
 
 class Silent:

@@ -13,8 +13,8 @@ from kdbench.search.trial import Trial
 from kdbench.search.view import View, distributions, frozen
 from kdbench.seeds import derive
 
-# What the model-based samplers look at. Their cost grows with the number of trials (TPE 19 ms at 1,000, 186 ms at
-# 10,000; GP with its cube); the best and the latest trials tell them nearly all there is to learn.
+# What the model-based samplers look at. Their cost grows with the number of trials (TPE 19 ms at 1,000, 186
+# ms at 10,000; GP with its cube); the best and the latest trials tell them nearly all there is to learn.
 WINDOW = 200
 BEST_KEPT = 50
 STARTUP = 8  # trials that have ended before TPE and GP model anything, the default point among them
@@ -82,14 +82,14 @@ class Sampler:
         return sorted({trial.number for trial in best} | running | set(numbers[BEST_KEPT - WINDOW :]))
 
     def _sampler(self, seed: int) -> BaseSampler:
-        # A new one for every trial: one that lived on would repeat its proposals when its stream restarts in a
-        # relaunch.
+        # A new one for every trial: one that lived on would repeat its proposals when its stream restarts
+        # in a relaunch.
         if self._kind == "random":
             return RandomSampler(seed)
         if self._kind == "gp":
             return GPSampler(seed=seed, n_startup_trials=STARTUP, deterministic_objective=False)
         if self._kind == "cmaes":
-            # Its state lives in attributes of Optuna's trials, which records lack: a relaunch starts it from the
-            # values of the earlier trials instead.
+            # Its state lives in attributes of Optuna's trials, which records lack: a relaunch starts it
+            # from the values of the earlier trials instead.
             return CmaEsSampler(seed=seed, source_trials=self._earlier or None)
         return TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=STARTUP)

@@ -62,7 +62,9 @@ def steps(history: Iterable[Epoch]) -> dict[int, float]:
 
 
 def best_trial(trials: Iterable[Trial], budget: int) -> Trial | None:
-    """The complete trial numbered below `budget` with the highest objective; ties: lower loss, then lower number."""
+    """The complete trial numbered below `budget` with the highest objective; ties: lower loss, then lower
+    number.
+    """
     complete = [trial for trial in trials if trial.state == "complete" and trial.number < budget]
     return min(complete, key=_rank, default=None)
 

@@ -38,8 +38,8 @@ def _distribution(domain: Domain) -> BaseDistribution:
 def frozen(trial: Trial, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
     """A trial in Optuna's terms: complete -> COMPLETE, pruned -> PRUNED with its values, failed -> FAIL.
 
-    A diverged trial is PRUNED without any value, which TPE counts as worst: FAIL would be invisible to it, and it
-    would go on sampling there.
+    A diverged trial is PRUNED without any value, which TPE counts as worst: FAIL would be invisible to it,
+    and it would go on sampling there.
     """
     params = {name: value for name, value in trial.sampled.items() if name in space}
     found = create_trial(
@@ -90,7 +90,9 @@ class View:
 
     def adopt(self, number: int, trial: optuna.trial.Trial) -> None:
         """Know a trial that the study was asked for under our number."""
-        self._trial_ids[number] = self._storage.get_trial_id_from_study_id_trial_number(self._id, trial.number)
+        self._trial_ids[number] = self._storage.get_trial_id_from_study_id_trial_number(
+            self._id, trial.number
+        )
 
     def report(self, number: int, step: int, value: float) -> None:
         """A running trial has this objective at this step."""

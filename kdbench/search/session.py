@@ -1,0 +1,148 @@
+"""One launch under way: the objects it consists of, `Tuner.fit()`, and what is said at the end."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
+
+from kdbench.plan import Plan
+from kdbench.search import cluster, decisions
+from kdbench.search.books import LaunchBooks
+from kdbench.search.decisions import Decisions
+from kdbench.search.dispatcher import Dispatcher
+from kdbench.search.inventory import inventory, recorded
+from kdbench.search.journal import Journal
+from kdbench.search.ledger import Ledger
+from kdbench.search.locks import Interrupted, interruptible
+from kdbench.search.progress import Counts, Progress, Summary, Tracker
+from kdbench.search.slots import Slots
+from kdbench.search.status import count, rows_of, settled_finals, status_of
+from kdbench.search.store import Store
+from kdbench.search.tuner import PlanScheduler, PlanSearcher, trainable
+from kdbench.search.work import Share
+
+JOURNAL = "optuna.journal"
+
+
+class Session:
+    """A launch from the moment when Ray is needed."""
+
+    def __init__(
+        self, plan: Plan, store: Store, ledger: Ledger, folder: Path, tracker: Tracker, progress: Progress
+    ):
+        self._plan, self._store, self._ledger, self._folder = plan, store, ledger, folder
+        self._tracker, self._progress = tracker, progress
+        trials = {key: study.trials.values() for key, study in ledger.studies.items()}
+        self._journal = Journal(folder / JOURNAL, plan.studies, trials)
+        self._books = LaunchBooks(store, self._journal, tracker, progress)
+        self._decisions = Decisions()
+        self._dispatcher: Dispatcher | None = None  # known when Ray has said what there is
+        self._slots: Slots | None = None
+        self._began = time.monotonic()
+
+    def run(self, address: str | None, execute: str) -> Summary:
+        """Run what is missing. Returns what there is then, also when it was interrupted."""
+        interrupted = 0
+        try:
+            self._progress.note("Ray is starting")
+            with cluster.connected(address), interruptible():
+                shares = {"": _share(self._plan)}
+                self._fit(shares, execute)
+        except Interrupted as signal:
+            interrupted = signal.number
+        finally:
+            self._journal.close()
+            shutil.rmtree(self._folder / "ray", ignore_errors=True)
+        return self._summary(interrupted)
+
+    def _fit(self, shares: Mapping[str, Share], execute: str) -> None:
+        slots = Slots(max(shares.values(), key=lambda share: (share.gpu, share.cpu)))
+        self._dispatcher = dispatcher = Dispatcher(self._plan, self._ledger, self._books, shares)
+        self._slots = slots
+        self._books.count = lambda: self._count(dispatcher)
+        self._tracker.reconcile(
+            recorded(inventory(self._plan, self._ledger, dispatcher.finals), self._store.records())
+        )
+        constants = {"home": str(self._store.home.root), "execute": execute, "facts": self._plan.facts}
+        searcher = PlanSearcher(dispatcher, slots, constants, self._decisions)
+        uniform = len(set(shares.values())) == 1
+        scheduler = PlanScheduler(searcher, slots, lambda: uniform and dispatcher.expects_more)
+        self._tuner(searcher, scheduler).fit()
+
+    def _tuner(self, searcher: PlanSearcher, scheduler: PlanScheduler) -> Tuner:
+        return Tuner(
+            trainable(),
+            tune_config=TuneConfig(
+                search_alg=searcher,
+                scheduler=scheduler,
+                num_samples=-1,  # the searcher says when it is over
+                reuse_actors=True,
+                trial_name_creator=lambda trial: trial.trial_id,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=RunConfig(
+                name="tune",
+                storage_path=str(self._folder / "ray"),
+                verbose=0,
+                failure_config=FailureConfig(max_failures=0),  # the dispatcher decides what is tried again
+            ),
+        )
+
+    def _count(self, dispatcher: Dispatcher) -> Counts:
+        rows = list(rows_of(self._plan, self._ledger, dispatcher.finals))
+        counts = count(self._plan, self._ledger, rows)
+        dropped = sum(search.dropped for search in dispatcher.studies.values())
+        elapsed = time.monotonic() - self._began
+        counts = replace(
+            counts, trials=counts.trials - dropped, running=len(dispatcher.flights), elapsed=elapsed
+        )
+        return replace(counts, remaining=self._remaining(counts))
+
+    def _remaining(self, counts: Counts) -> float | None:
+        """Seconds left if the epochs to come take as long as those of this launch so far; chains count as
+        one.
+        """
+        if not self._books.epochs or self._slots is None:
+            return None
+        full = self._plan.suite.training.epochs
+        ended = self._books.trial_epochs
+        per_trial = sum(ended) / len(ended) if ended else full
+        left = (counts.trials - counts.trials_done) * per_trial + (counts.finals - counts.finals_done) * full
+        left += (counts.teachers - counts.teachers_done) * self._plan.suite.teacher.epochs
+        return left * self._slots.elapsed / self._books.epochs
+
+    def _summary(self, interrupted: int) -> Summary:
+        if self._dispatcher is None:
+            known = status_of(self._plan, self._ledger, settled_finals(self._plan, self._ledger))
+            return Summary(known.counts, missing=known.missing, interrupted=interrupted)
+        known = status_of(self._plan, self._ledger, self._dispatcher.finals)
+        counts = self._count(self._dispatcher)
+        self._progress.counts(counts)
+        metrics = self._metrics(self._dispatcher)
+        decisions.write(self._folder, metrics)
+        self._tracker.launch_metrics(metrics)
+        return Summary(
+            counts,
+            missing=known.missing,
+            notes=tuple(self._books.notes),
+            interrupted=interrupted,
+            utilisation=metrics.get("utilisation"),
+        )
+
+    def _metrics(self, dispatcher: Dispatcher) -> dict[str, float]:
+        metrics = self._decisions.metrics()
+        metrics |= {"restarts": dispatcher.restarts, "busy_slot_s": dispatcher.busy}
+        if self._slots is not None and self._slots.available:
+            metrics["available_slot_s"] = self._slots.available
+            metrics["utilisation"] = dispatcher.busy / self._slots.available
+        return metrics
+
+
+def _share(plan: Plan) -> Share:
+    """What a run holds by the suite's `resources:`."""
+    resources = plan.suite.resources
+    assert resources != "auto"  # noqa: S101
+    return Share(resources.cpu, resources.gpu if plan.device == "cuda" else 0.0)
