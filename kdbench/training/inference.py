@@ -23,13 +23,17 @@ class Score:
     loss: float  # mean cross-entropy, nats
 
 
+def chunks(tensor: Tensor) -> tuple[Tensor, ...]:
+    """`tensor` (N, …) in pieces that one forward can take."""
+    return torch.split(tensor, _CHUNK.get(tensor.device.type, 256))
+
+
 @torch.no_grad()
 def predict(model: nn.Module, images: Tensor, pixels: Pixels) -> Tensor:
     """Logits (N, C) float32 for uint8 images (N, c, h, w); the model comes back in the mode it was in."""
     training = model.training
     model.eval()
-    chunks = torch.split(images, _CHUNK.get(images.device.type, 256))
-    logits = torch.cat([model(pixels(chunk)).logits for chunk in chunks])
+    logits = torch.cat([model(pixels(chunk)).logits for chunk in chunks(images)])
     model.train(training)
     return logits.float()
 

@@ -77,3 +77,18 @@ def job_key(job: Job, device_type: str) -> str:
     if job.teacher is None:
         del identity["views"]
     return content_key(identity)
+
+
+def job_of(values: Mapping[str, Any]) -> Job:
+    """The Job that `dataclasses.asdict` made these values of, perhaps through JSON."""
+    fields = dict(values)
+    split = dict(fields["split"])
+    split["omit_classes"] = tuple(split["omit_classes"])
+    fields |= {"split": Split(**split), "recipe": Recipe(**fields["recipe"])}
+    teacher = fields.get("teacher")
+    if teacher is not None and "digest" in teacher:
+        statistics = {name: teacher[name] and tuple(teacher[name]) for name in ("mean", "std")}
+        fields["teacher"] = ImportedTeacher(**{**teacher, **statistics})
+    elif teacher is not None:
+        fields["teacher"] = job_of(teacher)
+    return Job(**fields)

@@ -58,6 +58,7 @@ class Run:
     device: torch.device
     checkpoints: Path | None
     on_epoch: Callable[[Epoch], None] | None
+    on_resumed: Callable[[tuple[Epoch, ...]], None] | None
     audit: Callable[[nn.Module], float] | None  # accuracy on the test split, for the test-peek column only
     history: list[Epoch] = field(default_factory=list)
     updates: int = 0
@@ -74,6 +75,15 @@ class Run:
         self.history.append(epoch)
         if self.on_epoch is not None:
             self.on_epoch(epoch)
+
+    def take_up(self, epochs: tuple[Epoch, ...]) -> None:
+        """Epochs that were trained before an interruption."""
+        if self.on_resumed is None:
+            for epoch in epochs:
+                self.add(epoch)
+        else:
+            self.history.extend(epochs)
+            self.on_resumed(epochs)
 
 
 @dataclass
@@ -132,8 +142,7 @@ class _Training:
         self.trained.load_state_dict(_under("trained.", tensors))
         restore_optimizer(self.optimizer, _under("optimizer.", tensors))
         self.sampler.skip(self.progress.updates)
-        for epoch in self.progress.history:
-            self.run.add(epoch)
+        self.run.take_up(tuple(self.progress.history))
 
     def finish(self) -> None:
         """Train what is left."""

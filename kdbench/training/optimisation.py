@@ -46,7 +46,7 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
 
 
 def hidden_weights(model: nn.Module) -> list[Tensor]:
-    """Incoming weights (units, inputs…) of all hidden units: all convolutions and linear layers but the last."""
+    """Incoming weights (units, inputs…) of hidden units: all convolutions and linear layers but the last."""
     backbone = getattr(model, "backbone", model)  # of a multi-exit network
     layers = [module for module in backbone.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     linears = [layer for layer in layers if isinstance(layer, nn.Linear)]

@@ -17,7 +17,7 @@ from kdbench.models import MultiExit
 from kdbench.records import Epoch, Reason, State
 from kdbench.seeds import derive
 from kdbench.training.averages import Diverged
-from kdbench.training.ensembles import Average, ExitAverage
+from kdbench.training.ensembles import Average
 from kdbench.training.job import Job
 from kdbench.training.loop import Pupil, Run, fit
 from kdbench.training.precision import to_device
@@ -29,7 +29,9 @@ class Trained:
     """What a training made. A diverged one keeps what was measured before, and its student is of no use."""
 
     student: nn.Module  # on the device, in eval mode; a MultiExit where the method needs exits
-    ensemble: nn.Module | None  # normalised images -> probabilities (B, C), where the method makes one
+    ensemble: (
+        nn.Module | None
+    )  # of several networks, where the method makes one: images -> probabilities (B, C)
     history: tuple[Epoch, ...]  # of every network trained, epochs numbered from 1
     state: State  # complete | diverged
     reason: Reason | None  # nan, where diverged
@@ -45,21 +47,23 @@ def train(
     *,
     checkpoints: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    on_resumed: Callable[[tuple[Epoch, ...]], None] | None = None,
     audit: Callable[[nn.Module], float] | None = None,
 ) -> Trained:
     """Train what `job` says, on `data`, with its teacher (normalised images -> Outputs), on `device`.
 
     `checkpoints`: the job's own folder. A training that was interrupted goes on from the last epoch in it and
-    gives the same bits as an undisturbed one; it first tells `on_epoch` the epochs that were done already.
-    What `on_epoch` raises ends the training and is passed on, after that epoch's checkpoint. `audit` gives the
-    accuracy that is logged as `audit/test_accuracy` after every epoch of the job's own network.
+    gives the same bits as an undisturbed one; it first tells the epochs that were done already, those of each
+    network at once to `on_resumed`, where that is None one by one to `on_epoch`. What these raise ends the
+    training and is passed on; the epoch's checkpoint is written by then. `audit` gives the accuracy that is
+    logged as `audit/test_accuracy` after every epoch of the job's own network.
 
     Equal jobs give equal bits on the CPU of one machine at one number of threads. Raises UserError where this
     pair cannot run the method.
     """
     device = torch.device(device)
     method = methods.make(job.method, job.hyperparameters)
-    run = Run(job, data, device, checkpoints, on_epoch, audit)
+    run = Run(job, data, device, checkpoints, on_epoch, on_resumed, audit)
     teacher = None if teacher is None else frozen(to_device(teacher, device))
     _refuse(job, data, teacher)
     chain = _Chain(run, teacher)
@@ -106,9 +110,7 @@ def _refuse(job: Job, data: TrainingData, teacher: nn.Module | None) -> None:
 def _ensemble(prepared: Prepared, student: nn.Module) -> nn.Module | None:
     if prepared.ensemble is not None:
         return frozen(prepared.ensemble)
-    if prepared.members:
-        return Average((*prepared.members, student))
-    return ExitAverage(student) if isinstance(student, MultiExit) else None
+    return Average((*prepared.members, student)) if prepared.members else None
 
 
 class _Chain:

@@ -1,0 +1,158 @@
+"""What is measured on a finished network, on the test split. Nothing here selects anything."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kdbench.boundary.similarity import boundary_similarity
+from kdbench.data import Facts, Images
+from kdbench.models import MultiExit, Outputs
+from kdbench.seeds import derive
+from kdbench.training import cost, omitted
+from kdbench.training.ensembles import ExitAverage
+from kdbench.training.inference import chunks, predict, score
+from kdbench.training.inputs import Pixels
+from kdbench.training.robustness import attacked, robust_accuracy_fgsm, robust_accuracy_pgd
+
+# Bumped by hand whenever one of these numbers is computed in another way.
+EVALUATION_VERSION = 1
+
+ECE_BINS = 15  # of equal width
+
+
+@dataclass(frozen=True)
+class Examinee:
+    """A network and the others that it is compared with."""
+
+    model: nn.Module  # of the student's architecture; a MultiExit answers at its deepest exit
+    ensemble: nn.Module | None = None  # normalised images -> probabilities (B, C)
+    teacher: nn.Module | None = None  # the pair's, whether or not the model learned from it
+    omit_classes: Sequence[int] = ()  # classes that the model was not trained on
+
+
+def evaluate(
+    examinee: Examinee, test: Images, validation: Images, facts: Facts, device: str | torch.device
+) -> dict[str, float]:
+    """`test/accuracy`, `test/loss`, `eval/*` and, for omitted classes, `audit/*`, in float32.
+
+    `validation` is used for one thing: the bias of omitted classes. Keys that do not apply are left out.
+    Latencies are of this very device.
+    """
+    device = torch.device(device)
+    test, validation, pixels = test.to(device), validation.to(device), Pixels(facts, device)
+    model = examinee.model.eval()
+    network = model.backbone if isinstance(model, MultiExit) else model
+    logits = predict(network, test.images, pixels)
+    plain = score(logits, test.labels)
+    image = pixels(test.images[:1])
+    sample = attacked(test)
+    values: dict[str, float] = {
+        "test/accuracy": plain.accuracy,
+        "test/loss": plain.loss,
+        "eval/parameters": cost.parameters(network),
+        "eval/flops": cost.flops(network, image),
+        "eval/latency_ms": cost.latency_ms(network, image),
+        "eval/ece": calibration_error(logits, test.labels),
+        "eval/robust_accuracy_fgsm": robust_accuracy_fgsm(network, sample, pixels),
+        "eval/robust_accuracy_pgd": robust_accuracy_pgd(network, sample, pixels),
+    }
+    if isinstance(model, MultiExit):
+        values |= _exits(model, test, pixels)
+    if examinee.ensemble is not None:
+        values["eval/ensemble_accuracy"] = _accuracy(examinee.ensemble.eval(), test, pixels)
+    if examinee.omit_classes:
+        held_out = predict(network, validation.images, pixels)
+        values |= _omitted(logits, test.labels, held_out, validation.labels, examinee.omit_classes)
+    if examinee.teacher is not None:
+        values |= compare(network, examinee.teacher, test, facts, device, logits=logits)
+    return {name: float(value) for name, value in values.items()}
+
+
+def compare(
+    network: nn.Module,
+    teacher: nn.Module,
+    test: Images,
+    facts: Facts,
+    device: str | torch.device,
+    *,
+    logits: Tensor | None = None,
+) -> dict[str, float]:
+    """What depends on the pair's teacher: `eval/agreement`, and how similar the two networks' boundaries are.
+
+    `logits` of the network on the test images, where they are known. Similarities are left out where no pair
+    of boundary supporting samples was found; `eval/boundary_pairs` is 0 then.
+    """
+    test, pixels = test.to(device), Pixels(facts, torch.device(device))
+    own = predict(network, test.images, pixels) if logits is None else logits
+    agreed = own.argmax(1) == predict(teacher, test.images, pixels).argmax(1)
+    sample = attacked(test)
+    found = boundary_similarity(
+        network,
+        teacher,
+        pixels(sample.images),
+        sample.labels,
+        generator=torch.Generator(device).manual_seed(derive(0, "boundary")),
+        clip=pixels.range,
+    )
+    values = {"eval/agreement": float(agreed.double().mean()), "eval/boundary_pairs": float(found.pairs)}
+    if found.pairs:
+        values |= {"eval/magsim": found.magsim, "eval/angsim": found.angsim}
+    return values
+
+
+def calibration_error(logits: Tensor, labels: Tensor) -> float:
+    """Expected calibration error of the likeliest class, over ECE_BINS bins; in [0, 1].
+
+    Source: Guo et al. 2017, arXiv:1706.04599, equation 3. Logits (N, C), labels (N,).
+    """
+    confidence, prediction = functional.softmax(logits.double(), 1).max(1)
+    gap = (prediction == labels).double() - confidence
+    bins = (confidence * ECE_BINS).long().clamp(max=ECE_BINS - 1)
+    sums = torch.zeros(ECE_BINS, dtype=torch.float64, device=logits.device).index_add_(0, bins, gap)
+    return float(sums.abs().sum() / len(labels))
+
+
+def _exits(model: MultiExit, test: Images, pixels: Pixels) -> dict[str, float]:
+    """`eval/exit<i>_…`, i from 1, shallow to deep; and the ensemble, the mean of all exits' softmax."""
+    values = {"eval/ensemble_accuracy": _accuracy(ExitAverage(model), test, pixels)}
+    image = pixels(test.images[:1])
+    for number, network in enumerate(cost.exits(model, image), 1):
+        values[f"eval/exit{number}_accuracy"] = _accuracy(network, test, pixels)
+        values[f"eval/exit{number}_latency_ms"] = cost.latency_ms(network, image)
+        values[f"eval/exit{number}_flops"] = cost.flops(network, image)
+    return values
+
+
+@torch.no_grad()
+def _accuracy(network: Callable[[Tensor], Tensor | Outputs], test: Images, pixels: Pixels) -> float:
+    """Of whatever answers normalised images with Outputs, logits or probabilities."""
+    right = 0
+    for images, labels in zip(chunks(test.images), chunks(test.labels), strict=True):
+        answer = network(pixels(images))
+        scores = answer.logits if isinstance(answer, Outputs) else answer
+        right += int((scores.argmax(1) == labels).sum())
+    return right / len(test)
+
+
+def _omitted(
+    logits: Tensor,
+    labels: Tensor,
+    validation_logits: Tensor,
+    validation_labels: Tensor,
+    classes: Sequence[int],
+) -> Mapping[str, float]:
+    bias = omitted.bias_by_prior(validation_logits, validation_labels, classes)
+    accuracy, errors = omitted.accuracy_and_errors(logits, labels, classes, bias)
+    _, uncorrected = omitted.accuracy_and_errors(logits, labels, classes, 0.0)
+    best, best_accuracy = omitted.best_bias(logits, labels, classes)
+    return {
+        "eval/bias_validation": bias,
+        "eval/accuracy_bias_validation": accuracy,
+        "eval/omitted_errors": errors,  # images of these classes that are wrong with that bias
+        "eval/omitted_errors_uncorrected": uncorrected,
+        "audit/bias_test": best,  # chosen on the test split: what the paper did, and nobody should
+        "audit/accuracy_bias_test": best_accuracy,
+    }
