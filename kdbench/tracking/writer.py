@@ -1,0 +1,198 @@
+"""The one process that writes to MLflow: reads the spool, sends what is there, waits while MLflow is away.
+
+It is a process of its own because `import mlflow` takes seconds and its calls hold the interpreter: the
+driver, which every trial waits for, does neither. It is started by the Tracker, told by one line of JSON on
+its standard input what to do, and ends once that input is closed (by the driver, or by its death) and the
+spool is empty or nobody answers.
+"""
+
+import dataclasses
+import json
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from kdbench.tracking.operations import Current, Operation, Write, encode
+from kdbench.tracking.spool import Reader
+from kdbench.tracking.uri import masked
+
+if TYPE_CHECKING:
+    from kdbench.tracking.store import Store
+
+_log = logging.getLogger(__name__)
+
+CHUNK = 200  # operations sent before they are acknowledged
+ATTEMPTS = 3  # at an operation that fails while the store answers
+SET_ASIDE = "refused.jsonl"  # in the spool: what MLflow would not take; `kdbench sync` tries it again
+# MLflow's own defaults retry for minutes; here the spool is the retry.
+CLIENT_DEFAULTS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Errand:
+    """What a writer is to do."""
+
+    uri: str
+    suite: str
+    spool: str
+    artifacts: str | None  # root for a new experiment; None: the server decides
+    interval: float = 2.0  # seconds between two looks into the spool
+    patience: float = 15.0  # seconds to go on trying a store that is away, once nobody writes any more
+
+
+class Away(Exception):
+    """The tracking store does not answer."""
+
+
+class Writer:
+    """Sends a spool to a store."""
+
+    def __init__(self, errand: Errand):
+        self._errand = errand
+        self._reader = Reader(Path(errand.spool))
+        self._store: Store | None = None
+        self.refused = 0
+        self.trouble = ""  # the last thing that went wrong
+
+    def send(self) -> None:
+        """Send everything that is in the spool. Raises Away where the store does not answer."""
+        while operations := self._reader.take(CHUNK):
+            for operation in coalesce(operations):
+                self._send(operation)
+            self._reader.acknowledge()
+        self._reader.acknowledge()
+
+    def waiting(self) -> int:
+        """How many operations are in the spool, unsent."""
+        return self._reader.waiting()
+
+    def secure(self) -> None:
+        """Make what is in the spool survive a power failure."""
+        self._reader.sync()
+
+    def report(self) -> dict[str, int | str]:
+        """What the driver is told at the end."""
+        return {"waiting": self.waiting(), "refused": self.refused, "trouble": self.trouble}
+
+    def _send(self, operation: Operation) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            store = self._connect()
+            try:
+                store.apply(operation)
+                return
+            except Exception as error:  # noqa: BLE001 - whatever it is must not end the writer; the probe judges it
+                self.trouble = masked(f"{type(error).__name__}: {error}")
+                _probe(store)
+                _log.warning("%s failed, attempt %d: %s", type(operation).__name__, attempt, self.trouble)
+                store.forget(operation)
+                time.sleep(0.5 * attempt)
+        self.refused += 1
+        with (Path(self._errand.spool) / SET_ASIDE).open("ab") as file:
+            file.write(encode(operation))
+
+    def _connect(self) -> "Store":
+        if self._store is None:
+            from kdbench.tracking.store import Store
+
+            artifacts = self._errand.artifacts
+            try:
+                store = Store(self._errand.uri, self._errand.suite, Path(artifacts) if artifacts else None)
+            except Exception as error:  # noqa: BLE001 - a database may be locked, away, or of another version
+                raise Away(masked(f"{type(error).__name__}: {error}")) from None
+            _probe(store)
+            self._store = store
+        return self._store
+
+
+def _probe(store: "Store") -> None:
+    try:
+        store.probe()
+    except Exception as error:  # noqa: BLE001 - as above
+        raise Away(masked(f"{type(error).__name__}: {error}")) from None
+
+
+def coalesce(operations: Iterable[Operation]) -> Iterator[Operation]:
+    """The same with all writes of a run made one, and artifacts after the runs: far fewer calls after a wait.
+
+    A `Current` stays where it is: what is written after it is current.
+    """
+    writes: dict[str, Write] = {}
+    rest: list[Operation] = []
+    for operation in operations:
+        if isinstance(operation, Write):
+            earlier = writes.get(operation.run)
+            writes[operation.run] = earlier.then(operation) if earlier else operation
+            continue
+        rest.append(operation)
+        if isinstance(operation, Current):
+            yield from (*writes.values(), *rest)
+            writes, rest = {}, []
+    yield from (*writes.values(), *rest)
+
+
+def drain(writer: Writer, errand: Errand) -> None:
+    """Send what is there; give up when the store has been away for `errand.patience` seconds."""
+    give_up = time.monotonic() + errand.patience
+    while True:
+        before = writer.waiting()
+        try:
+            writer.send()
+            return
+        except Away as away:
+            writer.trouble = str(away)
+            writer.secure()
+            if writer.waiting() < before:
+                give_up = time.monotonic() + errand.patience
+            if time.monotonic() >= give_up:
+                return
+            time.sleep(1.0)
+
+
+def follow(writer: Writer, errand: Errand, closed: Callable[[float], bool]) -> None:
+    """Send what comes until `closed(seconds to wait)` says that nothing more will."""
+    pause = errand.interval
+    while not closed(pause):
+        try:
+            writer.send()
+            if pause > errand.interval:
+                _log.warning("MLflow answers again")
+            pause = errand.interval
+        except Away as away:
+            if pause == errand.interval:
+                _log.warning("MLflow is away, what comes is kept in %s: %s", errand.spool, away)
+            writer.trouble = str(away)
+            writer.secure()
+            pause = min(2 * pause, 30.0)
+
+
+def main() -> None:
+    """Run one errand, given as a line of JSON on standard input; end after that input is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's: it closes our input
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    for name, value in CLIENT_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    errand = Errand(**json.loads(sys.stdin.buffer.readline()))
+    writer = Writer(errand)
+
+    def closed(seconds: float) -> bool:
+        ready, _, _ = select.select([sys.stdin], [], [], seconds)
+        return bool(ready) and not os.read(sys.stdin.fileno(), 1)
+
+    with FileLock(Path(errand.spool) / ".lock"):
+        follow(writer, errand, closed)
+        drain(writer, errand)
+    print(json.dumps(writer.report()), flush=True)
