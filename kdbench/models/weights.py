@@ -33,9 +33,10 @@ def save(model: nn.Module, path: Path) -> Path:
 def load(name: str, path: Path, *, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """The network `name` with the weights in `path`, on the CPU, in eval mode.
 
-    Reads what `save` wrote, and the layout that published ResNets share (`conv1 bn1 layer<i>.<j>.conv1 …
-    linear`, or `fc` for the last; `module.` in front of all), and torchvision's own keys. Raises UserError
-    (key `weights`) for a file that is missing, no safetensors, or of another network.
+    Reads what `save` wrote (of a MultiExit its own network, without the shallow exits), the layout
+    that published ResNets share (`conv1 bn1 layer<i>.<j>.conv1 … linear`, or `fc` for the last; `module.` in
+    front of all), and torchvision's own keys. Raises UserError (key `weights`) for a file that is missing, no
+    safetensors, or of another network.
     """
     model = build(name, shape=shape, classes=classes, seed=0)
     state = _renamed(_read(Path(path)), model)
@@ -67,6 +68,8 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _renamed(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     if state and all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
+    if all(f"backbone.{key}" in state for key in model.state_dict()):  # a MultiExit: its own network alone
+        return {key: state[f"backbone.{key}"] for key in model.state_dict()}
     if isinstance(model, TorchvisionNetwork) and not any(key.startswith("extractor.") for key in state):
         return {f"extractor.{key}": value for key, value in state.items()}
     if "linear.weight" in model.state_dict() and "linear.weight" not in state:
