@@ -1,11 +1,10 @@
-"""A launch: the missing work of a plan through one `Tuner.fit()`, from the lock to the summary."""
+"""A launch: the missing work of a plan through one `Tuner.fit()`, from the records to the summary."""
 
 from kdbench.home import Home
 from kdbench.plan import Plan
 from kdbench.search import cluster
 from kdbench.search.inventory import inventory, recorded
 from kdbench.search.ledger import Ledger
-from kdbench.search.locks import only_launch
 from kdbench.search.progress import Progress, Summary, Tracker
 from kdbench.search.status import settled_finals, status_of
 from kdbench.search.store import Store, state_home
@@ -16,15 +15,14 @@ def launch(
 ) -> Summary:
     """See `kdbench.search.launch`; `execute` is the function that trains, as "module:function"."""
     folder = home.launch(plan.suite.name)
-    with only_launch(folder, plan.suite.name):
-        store = Store(state_home(plan, home))
-        ledger = Ledger(plan, store.records())
-        finals = settled_finals(plan, ledger)
-        known = status_of(plan, ledger, finals)
-        if known.done:
-            tracker.reconcile(recorded(inventory(plan, ledger, finals), store.records()))
-            return Summary(known.counts, nothing_to_do=True)
-        cluster.prepare()
-        from kdbench.search.session import Session  # imports Ray and Optuna, which takes seconds
+    store = Store(state_home(plan, home))
+    ledger = Ledger(plan, store.records())
+    finals = settled_finals(plan, ledger)
+    known = status_of(plan, ledger, finals)
+    if known.done:
+        tracker.reconcile(recorded(inventory(plan, ledger, finals), store.records()))
+        return Summary(known.counts, nothing_to_do=True)
+    cluster.prepare()
+    from kdbench.search.session import Session  # imports Ray and Optuna, which takes seconds
 
-        return Session(plan, store, ledger, folder, tracker, progress).run(address, execute)
+    return Session(plan, store, ledger, folder, tracker, progress).run(address, execute)
