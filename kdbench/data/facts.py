@@ -106,7 +106,7 @@ def _measured(spec: DatasetSpec) -> _Measured:
     if known is not None and known.exists():
         try:
             return _from_json(json.loads(known.read_text()))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, AttributeError):
             pass  # a damaged note is measured again and replaced
     measured = _measure(source)
     stamp = _cache_file(spec, source)  # again: reading may have downloaded the files

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,21 +64,28 @@ class Parquet:
     def _stream(self, part: Part) -> Iterator[bytes]:
         """The encoded images a few at a time: who asks about the first need not read the last."""
         for path in self._files(part):
-            for batch in pq.ParquetFile(path).iter_batches(64, columns=["image"]):
-                yield from batch.column("image").field("bytes").to_pylist()
+            with _readable(path):
+                for batch in pq.ParquetFile(path).iter_batches(64, columns=["image"]):
+                    yield from batch.column("image").field("bytes").to_pylist()
 
     def _columns(self, part: Part) -> tuple[list[bytes], np.ndarray[Any, np.dtype[np.int64]]]:
         encoded: list[bytes] = []
         labels: list[int] = []
         for path in self._files(part):
-            try:
+            with _readable(path):
                 table = pq.read_table(path, columns=["image", "label"])
                 encoded += table.column("image").combine_chunks().field("bytes").to_pylist()
                 labels += table.column("label").to_pylist()
-            except (pa.ArrowException, OSError, KeyError, AttributeError, TypeError) as failure:
-                raise unreadable(path, f"which cannot be read ({failure})", _LAYOUT) from failure
         _check(self._files(part)[0], encoded, labels)
         return encoded, np.asarray(labels, dtype=np.int64)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, KeyError, AttributeError, TypeError) as failure:
+        raise unreadable(path, f"which cannot be read ({failure})", _LAYOUT) from failure
 
 
 def _check(path: Path, encoded: list[bytes], labels: list[int]) -> None:

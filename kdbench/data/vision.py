@@ -74,7 +74,8 @@ class Vision:
             with FileLock(root / f".{self.spec.name}.lock"):
                 return self._construct(part, download=True)
         except (OSError, RuntimeError) as failure:  # URLError is an OSError; RuntimeError: damaged on the way
-            given = f"download: true, but downloading '{self.spec.name}' to {root} failed: {failure}"
+            reason = " ".join(str(failure).split())
+            given = f"download: true, but downloading '{self.spec.name}' to {root} failed: {reason}"
             allowed = "a machine that reaches the data set's server, or the files put there by hand"
             raise UserError([Mistake("dataset.download", given, allowed)]) from failure
 
