@@ -91,8 +91,7 @@ class Student:
 
     run: Address
     key: str
-    weights: str  # path of a safetensors file
-    card: Mapping[str, Any]  # fields of `student.Card`
+    weights: str  # path of <key>.safetensors; <key>.json lies beside it
     tags: Mapping[str, str]
     step: int = 0  # last epoch
     register: str = ""

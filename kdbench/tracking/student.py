@@ -5,6 +5,7 @@ kdbench itself reads. MLflow's form is a pickled `Packaged`, for MLflow's own lo
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from kdbench import models
 from kdbench.data.batches import normalise
+from kdbench.training.saved import load_network
 
 WEIGHTS, CARD = "student.safetensors", "student.json"
 FORMAT = 1  # of the card
@@ -68,23 +70,31 @@ def rebuild(card: dict[str, Any], state: dict[str, Tensor]) -> Packaged:
     return Packaged(model, known)
 
 
-def read(weights: Path, card: Card) -> Packaged:
-    """The student whose weights lie in a safetensors file. Raises UserError where they do not fit."""
-    model = models.load(card.model, weights, shape=card.shape, classes=len(card.classes))
-    return Packaged(model, card)
+def of_network(weights: Path) -> Packaged:
+    """The student that a training left in `<key>.safetensors` and `<key>.json`.
+
+    Of a network with several exits it is the one that was asked for: the deepest, without the others.
+    """
+    network, known = load_network(weights)
+    card = Card(known.model, known.shape, known.classes, known.mean, known.std)
+    return Packaged(network.backbone if isinstance(network, models.MultiExit) else network, card)
 
 
-def write_card(card: Card, facts: dict[str, Any], path: Path) -> None:
-    """Write the JSON beside the weights; `facts` says in addition where the student comes from."""
-    path.write_text(json.dumps({"format": FORMAT, **asdict(card), **facts}, indent=1) + "\n")
+def write_folder(student: Packaged, folder: Path, facts: Mapping[str, str]) -> None:
+    """Write the portable form; `facts` says in addition where the student comes from."""
+    models.save(student.model, folder / WEIGHTS)
+    card = {"format": FORMAT, **asdict(student.card), **facts}
+    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n")
 
 
 def open_folder(folder: Path) -> Packaged:
     """The student in a folder with `student.safetensors` and `student.json`.
 
-    Raises ValueError where the JSON is no card of a known format.
+    Raises ValueError where the JSON is no card of a known format, UserError for weights that do not fit it.
     """
     values = json.loads((folder / CARD).read_text())
     if values.get("format") != FORMAT:
         raise ValueError(f"{folder / CARD} is no student card of format {FORMAT}")
-    return read(folder / WEIGHTS, Card(**{name: values[name] for name in Card.__dataclass_fields__}))
+    card = Card(**{name: values[name] for name in Card.__dataclass_fields__})
+    model = models.load(card.model, folder / WEIGHTS, shape=card.shape, classes=len(card.classes))
+    return Packaged(model, card)

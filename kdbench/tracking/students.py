@@ -1,7 +1,6 @@
 """Kept students in MLflow: a model that loads anywhere, its portable form, its place in the registry."""
 
 import logging
-import shutil
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +15,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from kdbench.tracking.operations import Student
-from kdbench.tracking.student import CARD, WEIGHTS, Card, Packaged, read, write_card
+from kdbench.tracking.student import Packaged, of_network, write_folder
 
 _log = logging.getLogger(__name__)
 
@@ -49,16 +48,11 @@ def _logged(client: MlflowClient, experiment: str, run: str) -> LoggedModel | No
 
 
 def _log_model(client: MlflowClient, experiment: str, run: str, student: Student) -> LoggedModel:
-    card = Card(**student.card)
-    packaged = read(Path(student.weights), card)
+    packaged = of_network(Path(student.weights))
     tags = {name: value for name, value in student.tags.items() if value}
     with tempfile.TemporaryDirectory() as temporary:
         portable = Path(temporary) / NAME
-        portable.mkdir()
-        shutil.copyfile(student.weights, portable / WEIGHTS)
-        write_card(
-            card, {name.removeprefix("kdbench."): value for name, value in tags.items()}, portable / CARD
-        )
+        write_folder(packaged, portable, {tag.removeprefix("kdbench."): tags[tag] for tag in tags})
         client.log_artifacts(run, str(portable), NAME)
         model = client.create_logged_model(
             experiment, NAME, run, tags, client.get_run(run).data.params, model_type="kdbench.student"

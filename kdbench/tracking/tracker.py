@@ -19,11 +19,12 @@ from pydantic import TypeAdapter
 from kdbench.home import Home
 from kdbench.plan import Plan, Run, Study
 from kdbench.records import Epoch, Record
+from kdbench.search.store import state_home
 from kdbench.tracking import told
 from kdbench.tracking.environment import commit, environment
 from kdbench.tracking.keep import Decision, Keeper
-from kdbench.tracking.operations import LAUNCH, Address, Current, Dataset, Text, Write
-from kdbench.tracking.spool import Appender
+from kdbench.tracking.operations import LAUNCH, Address, Current, Dataset, Folder, Text, Write
+from kdbench.tracking.spool import Appender, waiting
 from kdbench.tracking.tree import Tree, address_of
 from kdbench.tracking.uri import artifact_root, masked
 from kdbench.tracking.writer import Errand
@@ -47,10 +48,11 @@ class Tracker:
 
         """
         self._plan, self._uri, self._home, self._folder = plan, uri, home, launch_folder
+        self._students = state_home(plan, home).students
         self._tree = Tree(plan, commit())
         self._keeper = Keeper(plan)
         self._spool = Appender(launch_folder / "spool")
-        self._opened: set[Address] = set()  # in this launch: their cost is counted here
+        self._first: dict[str, Address] = {}  # of each key trained in this launch: where its cost is counted
         self._running: set[Address] = set()  # studies whose trials this launch trains
         self._studies: set[Address] = set()
         self._ended: defaultdict[Address, set[int]] = defaultdict(set)  # of each study, numbers of its trials
@@ -66,9 +68,10 @@ class Tracker:
             if run.kind == "trial" and address_of(study) not in self._running:
                 self._running.add(address_of(study))
                 self._spool.append(self._tree.study(study, "running"))
-        self._opened.add(address_of(run))
-        self._runs[address_of(run)] = (run, record.state)
-        self._spool.append(self._tree.run(run, record))
+        at = address_of(run)
+        first = self._first.setdefault(run.key, at)
+        self._runs[at] = (run, record.state)
+        self._spool.append(self._tree.run(run, record, reused=at != first))
 
     def epoch(self, run: Run, epoch: Epoch) -> None:
         """A run has ended an epoch."""
@@ -83,7 +86,7 @@ class Tracker:
         if study is not None:
             self._open_study(study)
         self._runs[at] = (run, record.state)
-        self._spool.append(self._tree.run(run, record, reused=at not in self._opened))
+        self._spool.append(self._tree.run(run, record, reused=at != self._first.get(run.key)))
         if run.kind == "trial" and study is not None:
             self._trial_ended(run, study)
             return
@@ -102,7 +105,7 @@ class Tracker:
                 if study is not None:
                     self._open_study(study)
                 self._runs[address_of(run)] = (run, record.state)
-                self._spool.append(self._tree.run(run, record))
+                self._spool.append(self._tree.run(run, record, reused=True))
             else:
                 self.ended(run, record)
         studies = (address_of(study) for study in self._plan.studies)
@@ -117,19 +120,37 @@ class Tracker:
         """Numbers of the launch as a whole (utilisation, decision times, restarts)."""
         self._spool.append(Write(run=LAUNCH, results=dict(values)))
 
-    def close(self, outcome: Outcome = "finished") -> int:
-        """End the launch run and wait until everything is sent or the store has not answered for a while.
+    def log_report(self, folder: Path) -> None:
+        """Make a report's folder artifacts of the launch run, `report/index.html` first of all."""
+        self._spool.append(Folder(LAUNCH, str(folder.absolute()), "report"))
 
-        Returns how many operations are left: in the spool, or refused by MLflow. 0: everything is in MLflow.
+    def flush(self) -> int:
+        """Wait until everything said so far is sent, or the store has not answered for a while.
+
+        Returns how many operations are left, in the spool or refused by MLflow. 0: everything is in MLflow.
         """
+        assert self._process.stdin is not None  # noqa: S101 - for mypy; both are pipes
+        assert self._process.stdout is not None  # noqa: S101
+        try:
+            self._process.stdin.write(b"flush\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return waiting(self._folder / "spool")
+        return self._left(self._process.stdout.readline())
+
+    def close(self, outcome: Outcome = "finished") -> int:
+        """End the launch run, flush, and end the writer; returns what `flush` does."""
         self._spool.append(self._tree.launch_ended(_STATUS[outcome]))
         self._spool.close()
         answer, _ = self._process.communicate()
-        report = json.loads(answer) if answer else {"waiting": 1, "refused": 0}
-        left = int(report["waiting"]) + int(report["refused"])
+        left = self._left(answer)
         if not left:
             told.mark(self._folder, self._uri, self._runs.values())
         return left
+
+    def _left(self, answer: bytes) -> int:
+        """What the writer says is left; if it was killed, what the spool holds."""
+        return json.loads(answer)["left"] if answer else waiting(self._folder / "spool")
 
     def _start(self, interval: float) -> "subprocess.Popen[bytes]":
         artifacts = artifact_root(self._uri, self._home)
@@ -190,11 +211,9 @@ class Tracker:
     def _keep(self, decision: Decision, ended: Run, student: Path | None) -> None:
         for run, record in decision.keep:
             given = student if run.key == ended.key else None
-            weights = given or self._home.students / f"{run.key}.safetensors"
+            weights = given or self._students / f"{run.key}.safetensors"
             self._spool.append(self._tree.student(run, record, weights, run.key == decision.champion))
         for key in decision.drop:
-            if any(
-                at.endswith(f"|{key}") for at in self._opened
-            ):  # another suite's students are not ours to drop
+            if key in self._first:  # trained by this launch: of another suite's students we know nothing
                 for suffix in (".safetensors", ".json"):
-                    (self._home.students / f"{key}{suffix}").unlink(missing_ok=True)
+                    (self._students / f"{key}{suffix}").unlink(missing_ok=True)

@@ -142,13 +142,6 @@ class Tree:
             run=address_of(run),
             key=run.key,
             weights=str(weights),
-            card={
-                "model": tags["kdbench.model"],
-                "shape": facts.shape,
-                "classes": facts.classes,
-                "mean": facts.mean,
-                "std": facts.std,
-            },
             tags={
                 **{f"kdbench.{name}": tags[f"kdbench.{name}"] for name in names},
                 "kdbench.test_accuracy": "" if accuracy is None else repr(accuracy),

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock
 
@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 CHUNK = 200  # operations sent before they are acknowledged
 ATTEMPTS = 3  # at an operation that fails while the store answers
+LOCK = ".lock"  # in the spool: one writer at a time
 SET_ASIDE = "refused.jsonl"  # in the spool: what MLflow would not take; `kdbench sync` tries it again
 # MLflow's own defaults retry for minutes; here the spool is the retry.
 CLIENT_DEFAULTS = {
@@ -51,7 +52,10 @@ class Errand:
     spool: str
     artifacts: str | None  # root for a new experiment; None: the server decides
     interval: float = 2.0  # seconds between two looks into the spool
-    patience: float = 15.0  # seconds to go on trying a store that is away, once nobody writes any more
+    patience: float = 15.0  # seconds to go on trying a store that is away while somebody waits
+
+
+Word = Literal["", "flush", "end"]  # what the driver says; "" where it says nothing
 
 
 class Away(Exception):
@@ -85,8 +89,8 @@ class Writer:
         self._reader.sync()
 
     def report(self) -> dict[str, int | str]:
-        """What the driver is told at the end."""
-        return {"waiting": self.waiting(), "refused": self.refused, "trouble": self.trouble}
+        """What the driver is told when it asks."""
+        return {"left": self.waiting() + self.refused, "trouble": self.trouble}
 
     def _send(self, operation: Operation) -> None:
         for attempt in range(1, ATTEMPTS + 1):
@@ -162,10 +166,14 @@ def drain(writer: Writer, errand: Errand) -> None:
             time.sleep(1.0)
 
 
-def follow(writer: Writer, errand: Errand, closed: Callable[[float], bool]) -> None:
-    """Send what comes until `closed(seconds to wait)` says that nothing more will."""
+def follow(writer: Writer, errand: Errand, hear: Callable[[float], Word]) -> None:
+    """Send what comes until `hear(seconds to wait)` says that nothing more will; answer each "flush"."""
     pause = errand.interval
-    while not closed(pause):
+    while (word := hear(pause)) != "end":
+        if word == "flush":
+            drain(writer, errand)
+            print(json.dumps(writer.report()), flush=True)
+            continue
         try:
             writer.send()
             if pause > errand.interval:
@@ -188,11 +196,13 @@ def main() -> None:
     errand = Errand(**json.loads(sys.stdin.buffer.readline()))
     writer = Writer(errand)
 
-    def closed(seconds: float) -> bool:
+    def hear(seconds: float) -> Word:
         ready, _, _ = select.select([sys.stdin], [], [], seconds)
-        return bool(ready) and not os.read(sys.stdin.fileno(), 1)
+        if not ready:
+            return ""
+        return "flush" if sys.stdin.buffer.readline() else "end"
 
-    with FileLock(Path(errand.spool) / ".lock"):
-        follow(writer, errand, closed)
+    with FileLock(Path(errand.spool) / LOCK):
+        follow(writer, errand, hear)
         drain(writer, errand)
     print(json.dumps(writer.report()), flush=True)

@@ -15,6 +15,7 @@ from kdbench.records import Epoch, Record
 from kdbench.suite import load
 from kdbench.tracking import Tracker
 from kdbench.training.job import job_key
+from kdbench.training.saved import save_network
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -146,4 +147,7 @@ def make_student(home: Home, of: Plan, run: Run, record: Record) -> Path:
     model = models.build(
         str(record.job["model"]), shape=of.facts.shape, classes=len(of.facts.classes), seed=run.seed
     )
-    return models.save(model, home.students / f"{run.key}.safetensors")
+    job = plan.final_job(
+        of, next(slot for slot in of.finals if slot.study == run.study), record.hyperparameters
+    )
+    return save_network(model, home.students, run.key, job, of.facts)
