@@ -163,6 +163,7 @@ def train(  # noqa: PLR0913 - one argument per option
     device: Annotated[
         str | None, typer.Option(help="cpu or cuda. [default: cuda where there is one]")
     ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads; results depend on it.")] = 1,
     out: Annotated[
         Path, typer.Option(help="Folder for result.json, student.safetensors and config.yaml.")
     ] = Path("student"),
@@ -176,7 +177,7 @@ def train(  # noqa: PLR0913 - one argument per option
     wish = training.Wish(
         method, dataset, student, teacher, sets or [], config, weights, epochs, batch_size, fraction, seed
     )
-    raise typer.Exit(training.train(wish, device=device, out=out, test=test))
+    raise typer.Exit(training.train(wish, device=device, threads=threads, out=out, test=test))
 
 
 @app.command(epilog=examples("kdbench export quickstart --method bss --format onnx --out student"))

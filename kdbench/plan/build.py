@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from kdbench import data, methods, models
 from kdbench.data.spec import Facts
@@ -20,7 +21,7 @@ from kdbench.suite import MethodEntry, Pair, Suite
 from kdbench.training.job import TRAINING_VERSION, Job, job_key, teacher_key
 
 
-def make_plan(suite: Suite, facts: Facts, labels: Sequence[int], device: str) -> Plan:
+def make_plan(suite: Suite, facts: Facts, labels: Sequence[int] | NDArray[np.int64], device: str) -> Plan:
     """Everything that a launch of `suite` will do on devices of type `device` ("cpu", "cuda").
 
     `labels` are those of the training split. Equal arguments give equal plans. Raises UserError with every
@@ -177,7 +178,9 @@ def _defaults(suite: Suite, facts: Facts, device: str, studies: Sequence[Study])
                 yield run, job
 
 
-def _data_mistakes(suite: Suite, facts: Facts, labels: Sequence[int]) -> Iterator[Mistake]:
+def _data_mistakes(
+    suite: Suite, facts: Facts, labels: Sequence[int] | NDArray[np.int64]
+) -> Iterator[Mistake]:
     try:
         omitted(suite, facts)
         classes = np.asarray(labels, dtype=np.int64)

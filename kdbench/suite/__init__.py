@@ -1,6 +1,6 @@
 """YAML -> validated, frozen Suite: what a user wants to have compared, with which budget."""
 
-from kdbench.suite.load import load, locate, names
+from kdbench.suite.load import build, load, locate, names
 from kdbench.suite.schema import (
     Data,
     Final,
@@ -23,6 +23,7 @@ __all__ = [
     "Students",
     "Suite",
     "TeacherChoice",
+    "build",
     "load",
     "locate",
     "names",

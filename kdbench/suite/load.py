@@ -55,6 +55,14 @@ def load(path_or_name: str, sets: Sequence[str] = ()) -> Suite:
     return suite
 
 
+def build(raw: Mapping[str, Any], base: Path, file: str = "") -> Suite:
+    """The suite that the mapping `raw` spells; relative paths are relative to `base`. Raises UserError."""
+    suite, found = validate(_normal_form(raw), base, file)
+    if found or suite is None:
+        raise UserError(found)
+    return suite
+
+
 def validate(raw: Mapping[str, Any], base: Path, file: str) -> tuple[Suite | None, list[Mistake]]:
     """The Suite that `raw`, in normal form, describes (None where it is not valid) and all its mistakes."""
     raw = _with_searched_fraction(raw)
@@ -65,6 +73,8 @@ def validate(raw: Mapping[str, Any], base: Path, file: str) -> tuple[Suite | Non
             faults = list(mistakes.of_recipe(raw[key], key, file))
             found.extend(faults)
             raw[key] = {} if faults else raw[key]
+    if isinstance(raw.get("storage"), str) and "://" not in raw["storage"]:
+        raw["storage"] = str(base / Path(raw["storage"]).expanduser())
     if isinstance(raw.get("pairs"), list):
         raw["pairs"] = [_with_absolute_weights(pair, base) for pair in raw["pairs"]]
     found.extend(checks.files(raw, file))
@@ -76,7 +86,8 @@ def validate(raw: Mapping[str, Any], base: Path, file: str) -> tuple[Suite | Non
 
 def _with_searched_fraction(raw: Mapping[str, Any]) -> dict[str, Any]:
     """A copy in which the search is done at the largest fraction where nothing else is said."""
-    search, fractions = raw.get("search", {}), checks.numbers(raw.get("fractions", [1.0]))
+    search = raw.get("search", {})
+    fractions = [item for item in checks.numbers(raw.get("fractions", [1.0])) if 0 < item <= 1]
     if isinstance(search, Mapping) and "fractions" not in search and fractions:
         return {**raw, "search": {**search, "fractions": [max(fractions)]}}
     return dict(raw)
@@ -163,7 +174,7 @@ def _index(node: Any, step: str, key: str, text: str) -> int:
 
 def _name_source(item: Mistake, keys: Mapping[str, str]) -> Mistake:
     """The mistake with the `--set` that made it in the place of the file."""
-    for key, source in keys.items():
-        if item.key == key or item.key.startswith(f"{key}.") or key.startswith(f"{item.key}."):
-            return dataclasses.replace(item, file=source)
-    return item
+    latest = list(keys.items())[::-1]
+    inside = [source for key, source in latest if f"{item.key}.".startswith(f"{key}.")]
+    around = [source for key, source in latest if key.startswith(f"{item.key}.")]
+    return dataclasses.replace(item, file=(inside + around + [item.file])[0])

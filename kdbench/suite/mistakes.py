@@ -19,13 +19,14 @@ _LONGEST = 100
 
 def of_suite(error: ValidationError, raw: Mapping[str, Any], file: str) -> Iterator[Mistake]:
     """One Mistake per key of `raw`, the suite in normal form, in the order found."""
-    seen = set()
+    found: dict[tuple[str | int, ...], ErrorDetails] = {}
     for details in error.errors(include_url=False):
-        path = _path(details, raw)
-        key = ".".join(map(str, path))
-        if key not in seen:
-            seen.add(key)
-            yield _mistake(details, path, key, file)
+        found.setdefault(_path(details, raw), details)
+    for path, details in found.items():
+        if not any(
+            other[: len(path)] == path for other in found if other != path
+        ):  # else a part of it is at fault
+            yield _mistake(details, path, ".".join(map(str, path)), file)
 
 
 def of_recipe(raw: Mapping[str, Any], prefix: str, file: str) -> Iterator[Mistake]:

@@ -1,0 +1,74 @@
+"""From what a user typed to a plan; every mistake names its file, even where only the data show it."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from kdbench import data, plan, suite
+from kdbench.errors import UserError, mistake
+from kdbench.home import Home
+from kdbench.plan import Plan
+from kdbench.suite import Suite
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A plan and what it was made of."""
+
+    plan: Plan
+    labels: torch.Tensor  # of the training split
+    file: Path  # the suite's
+
+
+def prepare(name: str, sets: Sequence[str], address: str | None) -> Prepared:
+    """The plan of a suite file or a built-in suite. Raises UserError."""
+    wanted = suite.load(name, sets)
+    file = suite.locate(name)
+    with in_file(file):
+        facts = data.facts(wanted.dataset)
+        labels = data.load_training(wanted.dataset).labels
+        made = plan.make_plan(wanted, facts, labels.numpy(), device_of(wanted, address))
+    return Prepared(made, labels, file)
+
+
+@contextmanager
+def in_file(file: Path) -> Iterator[None]:
+    """Name `file` in the mistakes that are found inside and name none."""
+    try:
+        yield
+    except UserError as error:
+        mistakes = [dataclasses.replace(item, file=item.file or str(file)) for item in error.mistakes]
+        raise UserError(mistakes) from None
+
+
+def device_of(wanted: Suite, address: str | None) -> str:
+    """The type of device that the suite's trainings run on: part of every key."""
+    if wanted.resources != "auto":
+        return "cuda" if wanted.resources.gpu else "cpu"
+    if address is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    from kdbench.search import cluster
+
+    return "cuda" if cluster.has_gpu(address) else "cpu"
+
+
+def launched(name: str, home: Home) -> str:
+    """The launched suite that `name`, a name or a suite file, means. Raises UserError where there is none."""
+    known = launches(home)
+    if name in known:
+        return name
+    if os.sep in name or name.endswith((".yaml", ".yml")):
+        name = suite.load(name).name
+    if name in known:
+        return name
+    allowed = f"a suite that was launched in {home.root}: {', '.join(known) or 'none was'}"
+    raise UserError([mistake("suite", name, allowed, names=known)])
+
+
+def launches(home: Home) -> tuple[str, ...]:
+    """The suites that have a plan in this state directory."""
+    return tuple(sorted(path.parent.name for path in home.root.glob(f"launches/*/{plan.PLAN_FILE}")))
