@@ -112,9 +112,9 @@ def check(label: str, student: Network, teacher: Network | None) -> str | None:
         return f"{teacher.name} tells {teacher.classes} classes apart, {student.name} {student.classes}"
     networks = [student] if teacher is None or method.teacher == "none" else [student, teacher]
     for need in sorted(method.needs):
-        lacking = [network.name for network in networks if not _MEETS[need](network)]
+        lacking = dict.fromkeys(network.name for network in networks if not _MEETS[need](network))
         if lacking:
-            return f"it needs {_WORDS[need]}, which {' and '.join(lacking)} has not"
+            return f"it needs {_WORDS[need]}; missing in {' and '.join(lacking)}"
     return method.refuses(student, teacher)
 
 
@@ -156,9 +156,7 @@ def _overlay(label: str, values: Mapping[str, Scalar]) -> tuple[dict[str, Scalar
     """The defaults under those of `values` that have a right name and type; what is wrong with the rest."""
     known = hyperparameters(label)
     allowed = f"a hyperparameter of {label}: {', '.join(known) or 'it has none'}"
-    mistakes = [
-        mistake(name, value, allowed, names=known) for name, value in values.items() if name not in known
-    ]
+    mistakes = [mistake(name, name, allowed, names=known) for name in values if name not in known]
     resolved: dict[str, Scalar] = {}
     for name, parameter in known.items():
         value = _typed(values[name], parameter.type) if name in values else parameter.default
