@@ -17,6 +17,7 @@ from kdbench.home import Home
 from kdbench.plan import Plan
 from kdbench.search.locks import only_launch
 from kdbench.search.progress import Summary
+from kdbench.tracking.tracker import Outcome
 
 _MOST_LINES = 20  # of missing runs: a whole cluster's would hide the rest
 
@@ -45,21 +46,23 @@ def launch(name: str, sets: Sequence[str], *, dry_run: bool, address: str | None
         summary, spooled = _run(planned, state, uri, folder, address)
     for line in _ending(summary, spooled, suite.name):
         typer.echo(line)
-    if not summary.interrupted:
-        results.tell(suite.name, uri, state, make=True)
     return max(summary.exit_code, 1 if spooled else 0)
 
 
 def _run(planned: Plan, state: Home, uri: str, folder: Path, address: str | None) -> tuple[Summary, int]:
-    """The launch itself; returns how it ended and how many results did not reach MLflow."""
+    """The launch and its report; returns how it ended and how much did not reach MLflow."""
     tracker = tracking.Tracker(planned, uri=uri, home=state, launch_folder=folder)
-    summary = None
+    ended: Outcome = "interrupted"
     try:
         with board(Console()) as progress:
             summary = search.launch(planned, home=state, tracker=tracker, address=address, progress=progress)
+        if not summary.interrupted:
+            ended = "failed" if summary.missing else "finished"
+            if not tracker.flush():
+                page = results.tell(planned.suite.name, uri, state, make=True)
+                tracker.log_report(page.parent)
     finally:
-        stopped = summary is None or summary.interrupted
-        spooled = tracker.close("interrupted" if stopped else "failed" if summary.missing else "finished")
+        spooled = tracker.close(ended)
     return summary, spooled
 
 

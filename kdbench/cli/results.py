@@ -15,7 +15,7 @@ _FORMATS = ("pt2", "onnx", "safetensors")
 REPORTS = Path("reports")
 
 
-def tell(name: str, uri: str, state: Home, *, make: bool) -> None:
+def tell(name: str, uri: str, state: Home, *, make: bool) -> Path:
     """Say where a suite's report is, made anew if wanted or not there, and how to open MLflow."""
     page = REPORTS / name / "index.html"
     if make or not page.exists():
@@ -24,6 +24,7 @@ def tell(name: str, uri: str, state: Home, *, make: bool) -> None:
         page = reports.make([name], uri=uri, out=page.parent, launch=state.launch(name))
     typer.echo(f"Report: {page.absolute()}")
     typer.echo(f"MLflow: kdbench ui  ({tracking.masked(uri)})")
+    return page
 
 
 def report(names: Sequence[str], out: Path | None, option: str | None) -> None:
@@ -65,12 +66,12 @@ def export(
     if mistakes:
         raise UserError(mistakes)
     written = tracking.export(
-        planned,
-        home=state,
+        suite.name,
+        uri=tracking.resolve(option, suite.tracking, state),
         label=label,
         pair=pair or pairs[0],
         fraction=fraction or max(suite.fractions),
-        format=form,
+        format=form,  # type: ignore[arg-type] - checked above
         out=out,
     )
     typer.echo(f"Student: {written.absolute()}")

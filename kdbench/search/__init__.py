@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kdbench.home import Home
-    from kdbench.plan import Plan
+    from kdbench.plan import Plan, Run
+    from kdbench.records import Record
     from kdbench.search.progress import Progress, Status, Summary, Tracker
 
 # Nothing is imported here: `kdbench.plan` needs this room's Domain, and the room needs plans.
@@ -40,5 +41,12 @@ def launch(
 def status(plan: "Plan", home: "Home") -> "Status":
     """What is done, running, failed and left of `plan` in `home`; reads records only."""
     from kdbench.search.status import status as of_records
+
+    return of_records(plan, home)
+
+
+def recorded_runs(plan: "Plan", home: "Home") -> "list[tuple[Run, Record]]":
+    """Every planned run that has a record in `home`, with it, once for each pair that plans it."""
+    from kdbench.search.status import recorded_runs as of_records
 
     return of_records(plan, home)

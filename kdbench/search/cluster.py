@@ -46,3 +46,11 @@ def connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def has_gpu(address: str) -> bool:
+    """Whether a cluster that runs has a GPU somewhere."""
+    import ray
+
+    with connected(address):
+        return ray.cluster_resources().get("GPU", 0) > 0

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from kdbench import plan as planning
 from kdbench.home import Home
 from kdbench.plan import Plan, Run, Study
+from kdbench.records import Record
 from kdbench.search.finals import Finals
+from kdbench.search.inventory import inventory, recorded
 from kdbench.search.ledger import Ledger, Result, StudyTrials
 from kdbench.search.progress import Counts, Status, StudyStatus
 from kdbench.search.store import Store, state_home
@@ -36,6 +38,13 @@ def status(plan: Plan, home: Home) -> Status:
     """How far the launches of `plan` in `home` are."""
     ledger = Ledger(plan, Store(state_home(plan, home)).records())
     return status_of(plan, ledger, settled_finals(plan, ledger))
+
+
+def recorded_runs(plan: Plan, home: Home) -> list[tuple[Run, Record]]:
+    """Every planned run that has a record, with it, once for each pair that plans it."""
+    known = list(Store(state_home(plan, home)).records())
+    ledger = Ledger(plan, known)
+    return list(recorded(inventory(plan, ledger, settled_finals(plan, ledger)), known))
 
 
 def settled_finals(plan: Plan, ledger: Ledger) -> Finals:
