@@ -111,6 +111,8 @@ def _sign_ascent(
 def _with_foolbox(
     attack: Any, model: nn.Module, images: Tensor, base: Tensor, budget: Budget
 ) -> BoundarySamples:
+    if len(images) == 0:  # foolbox cannot take that
+        return _finished(model, images.detach(), base, 0)
     from foolbox import PyTorchModel
 
     low, high = (bound.to(images) for bound in budget.pixel_range)
