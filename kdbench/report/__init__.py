@@ -11,14 +11,14 @@ def make(
 ) -> Path:
     """Write the report of these suites into `out`; returns its `index.html`.
 
+    A store or a suite that is not there, or two contents under one data set's name, raise UserError.
+
     Args:
         suites: names of suites, which are the names of MLflow experiments.
         uri: MLflow tracking URI; all results come from there.
         out: folder of the report, made where it is missing. Files of an earlier report in it are replaced.
-        launch: folder of a launch on this machine, whose plan.json is read where the store's artifacts are away.
+        launch: folder of a launch on this machine, whose plan.json is read where the store's is out of reach.
         ui: address of a running MLflow page for links, where `uri` is a database (`kdbench ui`).
-
-    Raises UserError for a store or a suite that is not there, and for two contents under one data set's name.
     """
     # Imported here: pandas, SciPy and matplotlib take seconds that `kdbench --help` must not.
     from kdbench.report import page, plans, read, searches, tables, verdict

@@ -1,20 +1,19 @@
-"""The page's other tables: fractions, searches, behaviour, the overall ranking, and where everything comes from."""
+"""The page's other tables: fractions, searches, behaviour, overall ranking."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import inf
 from pathlib import Path
 from typing import Any
 
 from kdbench.report import overall, searches, tables
-from kdbench.report.figures import beyond
-from kdbench.report.leaderboard import BASELINES, device_seconds
+from kdbench.report.figures.beyond import means
+from kdbench.report.frames import columns, records
+from kdbench.report.leaderboard import BASELINES
 from kdbench.report.links import Links
 from kdbench.report.material import Material
 from kdbench.report.plans import Cell as StudyCell
-from kdbench.report.tables import missing, percent
-from kdbench.report.views import Cell, Table, duration
-
-VERSIONS = ("kdbench", "python", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
+from kdbench.report.tables import percent, signed
+from kdbench.report.views import Cell, Table, decimals, key, thousands
 
 
 def fractions(material: Material) -> list[Table]:
@@ -22,33 +21,26 @@ def fractions(material: Material) -> list[Table]:
     found = []
     for number, curves in enumerate(material.curves):
         shares = sorted(curves.points["fraction"].unique())
-        by_point = curves.points.set_index(["method", "fraction"])
+        points = {(point["method"], point["fraction"]): point for point in records(curves.points)}
         head = [("Method", "its label")]
         head += [
-            (f"{share:.4g}", f"test accuracy with {share:.4g} of the training data, %") for share in shares
+            (f"{100 * share:g} %", "test accuracy with this share of the training data, %")
+            for share in shares
         ]
         head += [
-            ("Area", "mean test accuracy under the curve (trapezoids over the fraction), %"),
-            ("Gain area", "the same of the gain over original, percentage points"),
+            ("Area", "under the curve, over its span: a mean test accuracy, %"),
+            ("Gain area", f"the same of the gain over {BASELINES[0]}, percentage points"),
         ]
         rows = []
-        for area in curves.areas.to_dict("records"):
+        for area in records(curves.areas):
             cells = [Cell(area["method"], area["method"])]
             for share in shares:
-                point = (
-                    by_point.loc[(area["method"], share)]
-                    if (area["method"], share) in by_point.index
-                    else None
-                )
-                text = "–" if point is None else tables.interval(point["mean"], point["low"], point["high"])
-                cells.append(Cell(text, -inf if point is None else float(point["mean"])))
-            short = (
-                f"over {area['fractions']} of {len(shares)} fractions"
-                if area["fractions"] < len(shares)
-                else ""
-            )
-            cells.append(Cell(percent(area["area"]), _key(area["area"]), note=short))
-            cells.append(Cell(percent(area["gain_area"]), _key(area["gain_area"])))
+                point = points.get((area["method"], share))
+                text = tables.interval(point["mean"], point["low"], point["high"]) if point else "–"
+                cells.append(Cell(text, key(point["mean"] if point else None)))
+            few = f"{area['fractions']} of {len(shares)} fractions" if area["fractions"] < len(shares) else ""
+            cells.append(Cell(percent(area["area"]), key(area["area"]), note=few))
+            cells.append(Cell(percent(area["gain_area"]), key(area["gain_area"])))
             rows.append(cells)
         title = material.title(curves.family[0])
         found.append(Table(f"fractions-{number}", title, head, rows, swatches=True))
@@ -60,47 +52,37 @@ def search(material: Material, configs: Mapping[StudyCell, Path], out: Path, lin
     head = (
         ("Method", "its label"),
         ("Pair", "teacher → student"),
-        ("Fraction", "of the training data, while searching"),
+        ("Data", "share of the training data while searching"),
         ("Best, %", "validation accuracy of the best complete trial"),
-        ("Trials", "ended; with what became of them"),
-        (
-            "First-rung τ",
-            "Kendall's τ of the earliest epoch's order of complete trials with the last epoch's",
-        ),
+        ("Trials", "that have ended, and how"),
+        ("Early τ", "Kendall's τ of the first epoch's order of the complete trials with the last epoch's"),
         ("Best configuration", "a file for kdbench train METHOD --config FILE"),
     )
     rows = []
     for study in material.studies:
-        trial, cell = searches.best(study), study.cell
+        trial, cell, file = searches.best(study), study.cell, configs.get(study.cell)
         states = study.trials["state"].value_counts()
-        words = ", ".join(
+        ends = ", ".join(
             f"{states[s]} {s}" for s in ("complete", "pruned", "diverged", "failed") if s in states
         )
         agreement = searches.rank_agreement(study)
         experiment = material.experiments.get(cell.suite, "")
-        file = configs.get(cell)
+        best = Cell("–", -inf)
+        if trial is not None:
+            value, run = float(trial[searches.OBJECTIVE]), str(trial["run_id"])
+            best = Cell(percent(value), value, links.run(experiment, run), title=f"MLflow run {run}")
+        count = f"{len(study.trials)}/{study.planned} (partial)" if study.partial else str(len(study.trials))
         rows.append(
             [
                 Cell(cell.method, cell.method),
                 Cell(cell.pair.replace("->", "→"), cell.pair),
-                Cell(f"{cell.fraction:.4g}", cell.fraction),
-                Cell("–", -inf)
-                if trial is None
-                else Cell(
-                    percent(trial[searches.OBJECTIVE]),
-                    float(trial[searches.OBJECTIVE]),
-                    links.run(experiment, trial["run_id"]),
-                    title=f"MLflow run {trial['run_id']}",
-                ),
-                Cell(
-                    f"{len(study.trials)}" + (f"/{study.planned}" if study.partial else ""),
-                    len(study.trials),
-                    note=words + (" (partial)" if study.partial else ""),
-                ),
-                Cell(f"{agreement.iloc[0]:.2f}", float(agreement.iloc[0]))
+                Cell(f"{100 * cell.fraction:g} %", cell.fraction),
+                best,
+                Cell(count, len(study.trials), note=ends),
+                Cell(decimals(agreement.iloc[0]), key(agreement.iloc[0]))
                 if len(agreement)
                 else Cell("–", -inf),
-                Cell(_settings(trial), "", str(file.relative_to(out)) if file else None),
+                Cell(_settings(trial), _settings(trial), str(file.relative_to(out)) if file else None),
             ]
         )
     return Table("search-table", "Searches", head, rows, swatches=True) if rows else None
@@ -123,187 +105,77 @@ def crossings(material: Material) -> Table | None:
     head = (
         ("Methods", "which two"),
         ("Pair", "teacher → student"),
-        ("Fraction", "of the training data, while searching"),
-        ("Crossing at", "number of trials at which the other is first ahead"),
+        ("Data", "share of the training data while searching"),
+        ("Trials", "numbers at which the other one is first ahead"),
     )
     rows = [
         [
-            Cell(f"{row.first} and {row.second}", f"{row.first} {row.second}"),
-            Cell(row.pair.replace("->", "→"), row.pair),
-            Cell(f"{row.fraction:.4g}", row.fraction),
-            Cell(", ".join(map(str, row.trials)), row.trials[0]),
+            Cell(f"{row['first']}, {row['second']}", f"{row['first']} {row['second']}"),
+            Cell(row["pair"].replace("->", "→"), row["pair"]),
+            Cell(f"{100 * row['fraction']:g} %", row["fraction"]),
+            Cell(", ".join(map(str, row["trials"])), row["trials"][0]),
         ]
-        for row in table.itertuples()
+        for row in records(table)
     ]
     return Table("crossings", "Budgets at which expected bests cross", head, rows)
 
 
 def behaviour(material: Material) -> list[Table]:
     """Means of everything evaluated besides accuracy, for each pair at its largest fraction."""
+    known = columns(material.runs.runs)
+    metrics = sorted(name for name in known if name.startswith(("eval/", "audit/accuracy", "audit/bias")))
     found = []
     for number, board in enumerate(material.largest):
-        metrics = sorted(
-            name
-            for name in material.runs.runs
-            if str(name).startswith("eval/") or str(name).startswith("audit/accuracy")
-        )
-        means = beyond.means(material, board, metrics).dropna(axis=1, how="all")
-        present = [name for name in metrics if name in means]
+        table = means(material, board, metrics).dropna(axis=1, how="all")
+        present = [name for name in metrics if name in table]
         if not present:
             continue
-        head = [
-            ("Method", "its label"),
-            *((name.split("/", 1)[1].replace("_", " "), name) for name in present),
-        ]
+        head = [("Method", "its label"), *((name.split("/")[1].replace("_", " "), name) for name in present)]
         rows = [
             [
                 Cell(row["method"], row["method"]),
-                *(Cell(_short(row[name]), _key(row[name])) for name in present),
+                *(Cell(_short(row[name]), key(row[name])) for name in present),
             ]
-            for row in means.to_dict("records")
+            for row in records(table)
         ]
         found.append(Table(f"behaviour-{number}", material.title(board), head, rows, swatches=True))
     return found
 
 
+def _short(value: float) -> str:
+    return thousands(value) if abs(value) >= 1000 or tables.missing(value) else f"{value:.4g}"
+
+
 def across(material: Material) -> tuple[Table | None, str]:
     """The overall ranking, and what was tested over blocks in words."""
-    blocks, test = len(material.largest), overall.rank_test(material.largest)
-    methods = overall.common(material.largest)
-    found = overall.overall(material.largest)
-    if test is None:
-        words = f"Friedman and Nemenyi: not tested: {blocks} of the 5 blocks needed."
-        if blocks >= 5:
-            words = f"Friedman and Nemenyi: not tested: {len(methods)} of the 3 methods needed are in every block."
-    else:
+    test, found = material.rank_test, material.overall
+    words = f"Friedman and Nemenyi: not tested: {len(material.largest)} of the 5 blocks needed."
+    if test is not None:
         words = (
-            f"Friedman over {test.blocks} blocks and {len(test.ranks)} methods: p = {tables.p_value(test.p)}; mean ranks and"
-            " Nemenyi's comparison in the figure."
+            f"Friedman over {test.blocks} blocks and {len(test.ranks)} methods: p {tables.p_value(test.p)}."
+            " Mean ranks and Nemenyi's comparison are in the figure."
         )
+    elif len(material.largest) >= 5:
+        complete = len(overall.common(material.largest))
+        words = f"Friedman and Nemenyi: not tested: {complete} of the 3 methods needed are in every block."
     if found is None:
         return None, words
+    ranks = {} if test is None else test.ranks.to_dict()
     head = (
         ("Method", "its label"),
-        ("Gain, points", f"interquartile mean of the gains over {BASELINES[0]} over all seeds and blocks"),
-        ("95 % interval", "stratified bootstrap over seeds within blocks, the baseline's too"),
+        ("Gain, points", f"over {BASELINES[0]}: interquartile mean over all seeds and blocks"),
+        ("95 % interval", "stratified bootstrap over the seeds within blocks, the baseline's too"),
         ("Mean rank", "over blocks, 1 = best; where tested"),
         ("Blocks", "(data set, protocol, pair)"),
     )
     rows = [
         [
-            Cell(row.method, row.method),
-            Cell(f"{100 * row.gain:+.2f}".replace("-", "−"), row.gain),
-            Cell(
-                "–" if missing(row.low) else f"[{100 * row.low:.2f}, {100 * row.high:.2f}]".replace("-", "−"),
-                _key(row.low),
-            ),
-            Cell(
-                "–" if test is None else f"{test.ranks[row.method]:.2f}",
-                inf if test is None else test.ranks[row.method],
-            ),
-            Cell(str(row.blocks), row.blocks),
+            Cell(row["method"], row["method"]),
+            Cell(signed(row["gain"]), row["gain"]),
+            Cell(f"[{percent(row['low'])}, {percent(row['high'])}]", key(row["low"])),
+            Cell(decimals(ranks.get(row["method"])), key(ranks.get(row["method"]), inf)),
+            Cell(str(row["blocks"]), row["blocks"]),
         ]
-        for row in found.table.itertuples()
+        for row in records(found.table)
     ]
     return Table("overall", "Across blocks", head, rows, swatches=True), words
-
-
-def provenance(material: Material, links: Links) -> Table:
-    """One row per suite: experiment, budget, machine, versions."""
-    head = (
-        ("Suite", "= MLflow experiment"),
-        ("Runs", "trials, finals and teachers in its current plan"),
-        ("Budget", "per method and searched fraction"),
-        ("Device", "of trials and finals"),
-        ("Device time", "every training once, reused ones too; teachers apart"),
-        ("Data set", "first digits of its content's hash"),
-        ("Commit", "of kdbench"),
-        ("Versions", "where the launch ran"),
-    )
-    work = material.runs.runs[material.runs.runs["kind"].isin(("trial", "final", "teacher"))]
-    rows = []
-    for suite, runs in work.groupby("suite"):
-        once = runs.drop_duplicates("key")
-        seconds = device_seconds(once)
-        teachers = once["kind"] == "teacher"
-        kinds = runs["kind"].value_counts()
-        hashes = runs.loc[runs["dataset_hash"] != "", ["dataset", "dataset_hash"]].drop_duplicates()
-        environment: Mapping[str, Any] = material.plans.environment.get(str(suite), {})
-        rows.append(
-            [
-                Cell(str(suite), str(suite), title=f"experiment {material.experiments.get(str(suite), '')}"),
-                Cell(", ".join(f"{count} {kind}s" for kind, count in kinds.items()), len(runs)),
-                Cell(_budget(material.plans.suites.get(str(suite), {})), ""),
-                Cell(", ".join(sorted(set(runs["device"]) - {""})) or "–", ""),
-                Cell(
-                    duration(seconds[~teachers].sum(min_count=1)),
-                    _key(seconds[~teachers].sum()),
-                    note=f"teachers {duration(seconds[teachers].sum(min_count=1))}" if teachers.any() else "",
-                ),
-                Cell(", ".join(f"{row.dataset} {row.dataset_hash[:12]}" for row in hashes.itertuples()), ""),
-                Cell(", ".join(sorted(set(runs["commit"]) - {""})) or "–", ""),
-                Cell(_versions(environment) or "–", ""),
-            ]
-        )
-    return Table("provenance", "Where it comes from", head, rows)
-
-
-def _budget(suite: Mapping[str, Any]) -> str:
-    if not suite:
-        return "–"
-    search_, final = suite.get("search", {}), suite.get("final", {})
-    return (
-        f"{search_.get('trials', '?')} trials ({search_.get('sampler', '?')}, {search_.get('scheduler', '?')}),"
-        f" {suite.get('training', {}).get('epochs', '?')} epochs (updates {suite.get('training', {}).get('updates', '?')}),"
-        f" {final.get('seeds', '?')} seeds"
-    )
-
-
-def _versions(environment: Mapping[str, Any]) -> str:
-    known = {
-        **environment.get("packages", {}),
-        **{k: v for k, v in environment.items() if isinstance(v, str)},
-    }
-    return ", ".join(f"{name} {known[name]}" for name in VERSIONS if name in known)
-
-
-def totals(material: Material) -> list[tuple[str, str]]:
-    """The page's figures of size: label and number."""
-    runs, boards = material.runs, material.boards
-    finals, trials = runs.of("final"), runs.of("trial")
-    states = trials["state"].value_counts()
-    work = runs.runs[runs.runs["kind"].isin(("trial", "final", "teacher"))].drop_duplicates("key")
-    seconds = device_seconds(work)
-    methods: Sequence[str] = sorted({name for board in boards for name in board.table["label"]})
-    return [
-        ("methods", str(len(methods))),
-        ("pairs × data sets", str(len({(board.key.dataset, board.key.pair) for board in boards}))),
-        ("trials", f"{len(trials)}"),
-        (
-            "pruned / failed",
-            f"{states.get('pruned', 0)} / {states.get('diverged', 0) + states.get('failed', 0)}",
-        ),
-        ("final runs", f"{len(finals)}"),
-        ("device time", duration(seconds.sum(min_count=1))),
-    ]
-
-
-def expected_label(material: Material) -> str:
-    """Whether expected validation performance is an estimate or a description here."""
-    suites = {study.cell.suite for study in material.studies}
-    unbiased = [suite for suite in suites if material.plans.unbiased(suite)]
-    return "unbiased" if suites and len(unbiased) == len(suites) else "descriptive"
-
-
-def _key(value: float) -> float:
-    return -inf if missing(value) else float(value)
-
-
-def _short(value: float) -> str:
-    return (
-        "–"
-        if missing(value)
-        else f"{value:,.0f}".replace(",", "\u202f")
-        if abs(value) >= 1000
-        else f"{value:.4g}"
-    )

@@ -1,4 +1,4 @@
-"""Generalisation curves: accuracy and gain against the share of training data, from the leaderboards of one pair."""
+"""Generalisation curves: accuracy and gain against the share of training data, pair by pair."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ class Curves:
     """One pair's curves over the training data's fraction."""
 
     family: Family
-    points: pd.DataFrame  # method, fraction, n, mean, low, high, gain, gain_low, gain_high
+    points: pd.DataFrame  # method, label, fraction, n, mean, low, high, gain, gain_low, gain_high
     areas: pd.DataFrame  # method, area, gain_area (over the fractions that all its rows have), fractions
 
 
 def families(boards: Sequence[Leaderboard]) -> list[Family]:
     """Leaderboards that differ only in the fraction, largest fraction first.
 
-    A protocol's hash may differ between fractions (a teacher trained on the fraction): then equal words make a family,
-    unless that put two leaderboards of one fraction into it.
+    A protocol's hash may differ between fractions (a teacher trained on the fraction): then equal words
+    make a family, unless that put two leaderboards of one fraction into it.
     """
 
     def words(board: Leaderboard) -> tuple[str, str, str]:
@@ -55,6 +55,7 @@ def curves(family: Family) -> Curves | None:
     """The family's curves; None for fewer than two fractions with results."""
     columns = {
         "method": "method",
+        "label": "label",
         "fraction": "fraction",
         "n": "n",
         "test_accuracy_mean": "mean",

@@ -11,13 +11,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kdbench.report import statistics
+from kdbench.report.frames import groups
 from kdbench.report.plans import Cell, Plans
-from kdbench.report.read import Runs
+from kdbench.report.read import Runs, numbers_of
 
 # The columns of leaderboard.csv, in order. Accuracies in [0, 1]; NaN = not available.
 COLUMNS = (
-    "dataset protocol pair fraction method config n test_accuracy_mean test_accuracy_ci_low test_accuracy_ci_high"
-    " gain_original gain_original_ci_low gain_original_ci_high gain_hinton gain_hinton_ci_low gain_hinton_ci_high"
+    "dataset protocol pair fraction method config n test_accuracy_mean test_accuracy_ci_low"
+    " test_accuracy_ci_high"
+    " gain_original gain_original_ci_low gain_original_ci_high gain_hinton gain_hinton_ci_low"
+    " gain_hinton_ci_high"
     " probability_of_improvement default_test_accuracy_mean rank p_adjusted trials trials_failed failure_rate"
     " device_seconds updates test_peek commit"
 ).split()
@@ -46,6 +49,7 @@ class Leaderboard:
 
     key: Key
     protocol_label: str  # what differs from the default protocol, in words
+    dataset_hash: str
     table: pd.DataFrame  # COLUMNS and EXTRA, sorted
     samples: Mapping[str, Sample]  # method -> test accuracies, one per seed
     leading: tuple[str, ...]  # statistics.leading_group of the tested rows
@@ -56,7 +60,8 @@ class Leaderboard:
         return self.table[self.table["tested"]]
 
 
-# What the page needs of a row besides COLUMNS: where it comes from, what was planned, whether it may be tested.
+# What the page needs of a row besides COLUMNS: where it comes from, what was planned, whether it may be
+# tested.
 EXTRA = (
     "suite label planned planned_trials tested partial finals_failed runs default_runs study devices".split()
 )
@@ -65,18 +70,16 @@ EXTRA = (
 def leaderboards(runs: Runs, plans: Plans) -> list[Leaderboard]:
     """All leaderboards, by dataset, pair, protocol and falling fraction."""
     work = runs.runs[runs.runs["kind"].isin(("trial", "final"))]
-    trials = {Cell(*cell): group for cell, group in work[work["kind"] == "trial"].groupby(list(Cell._fields))}
+    trials = dict(groups(work[work["kind"] == "trial"], Cell))
     peeks = test_peek(runs.epochs)
-    boards = [
-        _leaderboard(Key(*key), group, trials, plans, peeks) for key, group in work.groupby(list(Key._fields))
-    ]
+    boards = [_leaderboard(key, group, trials, plans, peeks) for key, group in groups(work, Key)]
     return sorted(
         boards, key=lambda board: (board.key.dataset, board.key.pair, board.key.protocol, -board.key.fraction)
     )
 
 
 def test_peek(epochs: pd.DataFrame) -> pd.Series:
-    """By run: how much the best epoch's test accuracy exceeds the last one's; what picking epochs on test would add."""
+    """By run: what picking the epoch on test data would have added (best epoch - last epoch)."""
     audit = epochs[epochs["metric"] == AUDIT].sort_values("epoch").set_index("run_id")["value"]
     last = audit[~audit.index.duplicated(keep="last")]
     return audit.groupby(level=0).max() - last
@@ -108,8 +111,10 @@ def _leaderboard(
         ["test_accuracy_mean", "method"], ascending=[False, True], na_position="last", ignore_index=True
     )
     tested = {name: samples[name] for name in table.loc[table["tested"], "method"]}
-    words = group["protocol_label"].iloc[0]
-    return Leaderboard(key, words, table, samples, tuple(statistics.leading_group(tested, ALPHA, MINIMUM)))
+    words, content = group["protocol_label"].iloc[0], group["dataset_hash"].iloc[0]
+    return Leaderboard(
+        key, words, content, table, samples, tuple(statistics.leading_group(tested, ALPHA, MINIMUM))
+    )
 
 
 def _cells(key: Key, group: pd.DataFrame, plans: Plans) -> list[Cell]:
@@ -124,7 +129,7 @@ def _cells(key: Key, group: pd.DataFrame, plans: Plans) -> list[Cell]:
 
 
 def _labels(cells: list[Cell], finals: pd.DataFrame) -> dict[Cell, str]:
-    """Row names: the method's label, with the suite behind it where two suites have different finals under it."""
+    """Row names: the label, with the suite behind it where two suites have different finals under it."""
     keys = finals[finals["config"].isin(TUNED)].groupby(["suite", "method"])["key"].agg(frozenset).to_dict()
     kept: dict[tuple[str, frozenset[str]], Cell] = {}
     for cell in cells:
@@ -148,8 +153,8 @@ def _row(
 ) -> dict[str, Any]:
     tuned = finals[finals["config"].isin(TUNED)].drop_duplicates("key")
     default = finals[finals["config"].isin(DEFAULT)].drop_duplicates("key")
-    counted = tuned[np.isfinite(_numbers(tuned, TEST))]
-    sample = _numbers(counted, TEST).to_numpy()
+    counted = tuned[np.isfinite(numbers_of(tuned, TEST))]
+    sample = numbers_of(counted, TEST).to_numpy()
     study = study_of(cell, tuned, trials)
     asked = trials.get(study, finals.iloc[:0]).drop_duplicates("key")
     ended = asked[asked["state"].isin(ENDED)]
@@ -165,12 +170,12 @@ def _row(
         "test_accuracy_mean": sample.mean() if len(sample) else nan,
         "test_accuracy_ci_low": low,
         "test_accuracy_ci_high": high,
-        "default_test_accuracy_mean": _numbers(default, TEST).mean(),
+        "default_test_accuracy_mean": numbers_of(default, TEST).mean(),
         "trials": len(ended),
         "trials_failed": failed,
         "failure_rate": failed / len(ended) if len(ended) else nan,
         "device_seconds": float(device_seconds(pd.concat([ended, tuned])).sum(min_count=1)),
-        "updates": _numbers(tuned, "time/updates").mean(),
+        "updates": numbers_of(tuned, "time/updates").mean(),
         "test_peek": peeks.reindex(counted["run_id"]).mean(),
         "commit": " ".join(sorted(set(tuned["commit"]) - {""})),
         "suite": cell.suite,
@@ -228,11 +233,6 @@ def _baseline(name: str, row: dict[str, Any], rows: list[dict[str, Any]]) -> dic
     return found[0] if len(found) == 1 else own[0] if own else None
 
 
-def _numbers(runs: pd.DataFrame, column: str) -> pd.Series:
-    """A metric's column; NaN where no run has logged it."""
-    return runs[column] if column in runs else pd.Series(nan, index=runs.index, dtype=float)
-
-
 def device_seconds(runs: pd.DataFrame) -> pd.Series:
     """Device time of each run: seconds of training x the share of the device it held; NaN where unknown."""
-    return _numbers(runs, "time/train_s") * runs["slot"].fillna(1.0)
+    return numbers_of(runs, "time/train_s") * runs["slot"].fillna(1.0)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from kdbench.report import curves, leaderboard, searches, style
+from kdbench.report import curves, leaderboard, overall, searches, statistics, style
 from kdbench.report.plans import Cell, Plans
 from kdbench.report.read import Runs
 
@@ -40,6 +40,22 @@ class Material:
     def studies(self) -> list[searches.Study]:
         """All studies with an ended trial."""
         return searches.studies(self.runs, self.plans)
+
+    @cached_property
+    def importances(self) -> dict[Cell, dict[str, float]]:
+        """What mattered in every study that has enough trials to say so."""
+        spaces = self.plans.spaces
+        return {study.cell: searches.importance(study, spaces.get(study.cell)) for study in self.studies}
+
+    @cached_property
+    def overall(self) -> overall.Overall | None:
+        """Gains pooled over blocks."""
+        return overall.overall(self.largest)
+
+    @cached_property
+    def rank_test(self) -> statistics.RankTest | None:
+        """Ranks tested over blocks."""
+        return overall.rank_test(self.largest)
 
     @cached_property
     def marks(self) -> style.Marks:

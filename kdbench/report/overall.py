@@ -19,7 +19,7 @@ class Overall:
 
 
 def common(boards: Sequence[Leaderboard]) -> list[str]:
-    """Methods that every block tests, by name; [] unless there are two blocks and the baseline is one of them."""
+    """Methods tested in every block, by name; [] below two blocks or without the baseline."""
     if len(boards) < 2:
         return []
     methods = set.intersection(*(set(board.tested["method"]) for board in boards))
@@ -48,7 +48,7 @@ def overall(boards: Sequence[Leaderboard]) -> Overall | None:
 
 
 def rank_test(boards: Sequence[Leaderboard]) -> statistics.RankTest | None:
-    """Friedman and Nemenyi over the blocks' means; None with fewer than five blocks or three common methods."""
+    """Friedman and Nemenyi over the blocks' means; None below five blocks or three common methods."""
     methods = common(boards)
     rows = [{name: float(board.samples[name].mean()) for name in methods} for board in boards]
     return statistics.friedman_nemenyi(pd.DataFrame(rows)) if methods else None

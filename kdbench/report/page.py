@@ -1,6 +1,6 @@
 """The page: everything put into one HTML file that needs no network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from kdbench import resources
-from kdbench.report import appendix, style, views
+from kdbench.report import appendix, provenance, style, views
 from kdbench.report.links import Links
 from kdbench.report.material import Material
 from kdbench.report.plans import Cell
@@ -69,25 +69,34 @@ def render(
     )
     return environment.get_template("index.html.jinja").render(
         title=title,
-        totals=appendix.totals(material),
+        totals=provenance.totals(material),
         left_out=material.runs.left_out,
         notes=material.plans.notes,
         covers=COVERS,
         families=families,
         drawings=drawings,
+        beside=_beside(drawings["leaderboards"]),
         fractions=appendix.fractions(material),
         search=appendix.search(material, configs, out, links),
         crossings=appendix.crossings(material),
         behaviour=appendix.behaviour(material),
         across=across,
         across_words=across_words,
-        provenance=appendix.provenance(material, links),
-        runs=views.runs_views(material.boards, material, links),
+        provenance=provenance.table(material),
+        runs=views.run_lists(material.boards, material, links),
         linked=links.base is not None,
         swatches={name: swatch(mark) for name, mark in material.marks.items()},
         palette=style.COLOURS,
         until=_until(material),
     )
+
+
+def _beside(drawings: Sequence[Drawing]) -> dict[Hashable, list[Drawing]]:
+    """The figures that stand beside each leaderboard."""
+    found: dict[Hashable, list[Drawing]] = {}
+    for drawing in drawings:
+        found.setdefault(drawing.figure.of, []).append(drawing)
+    return found
 
 
 def swatch(mark: style.Mark) -> Markup:
@@ -99,8 +108,8 @@ def swatch(mark: style.Mark) -> Markup:
         else f' stroke-dasharray="{" ".join(str(1.6 * part) for part in mark.line[1])}"'
     )
     return Markup(  # noqa: S704 - made of constants
-        f'<svg class="swatch" viewBox="0 0 28 12" width="28" height="12" aria-hidden="true"><g fill="{colour}"'
-        f' stroke="{colour}"><path d="M0 6H28" stroke-width="1.8"{dashes}/>'
+        '<svg class="swatch" viewBox="0 0 28 12" width="28" height="12" aria-hidden="true">'
+        f'<g fill="{colour}" stroke="{colour}"><path d="M0 6H28" stroke-width="1.8"{dashes}/>'
         f'<path d="{_SHAPES[mark.marker]}" stroke="none"/></g></svg>'
     )
 

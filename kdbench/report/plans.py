@@ -1,7 +1,9 @@
 """What launches planned, from `plan.json` and `environment.json` beside their MLflow runs.
 
-Runs say what happened; only the plan says what should have: how many finals and trials, over which ranges. Where a
-plan cannot be reached (an artifact store that is away), the runs' own majority stands in and the page says so.
+Runs say what happened; only the plan says what should have: how many finals and trials, over which ranges.
+Where a
+plan cannot be reached (an artifact store that is away), the runs' own majority stands in and the page says
+so.
 """
 
 import json
@@ -14,6 +16,8 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlparse
 
 import pandas as pd
+
+from kdbench.report.frames import records
 
 PLAN, ENVIRONMENT = "plan.json", "environment.json"
 
@@ -48,11 +52,11 @@ class Plans:
 
 
 def read(launches: pd.DataFrame, suites: list[str], uri: str, launch: Path | None = None) -> Plans:
-    """The plans of `suites`: of their newest launch runs, else (`launch`) of a launch folder on this machine."""
+    """The plans of `suites`: beside their newest launch runs, else in the folder `launch`."""
     plans, environment = {}, {}
     for suite in suites:
         found = launches[launches["suite"] == suite].sort_values("start_time")
-        sources = [_artifact_folder(row.run_id, row.artifact_uri, uri) for row in found[::-1].itertuples()]
+        sources = [_artifact_folder(row["run_id"], row["artifact_uri"], uri) for row in records(found[::-1])]
         plans[suite] = _first([*sources, launch], PLAN)
         environment[suite] = _first(sources, ENVIRONMENT) or {}
     known = {suite: plan for suite, plan in plans.items() if plan}
@@ -111,6 +115,7 @@ def _notes(plan: Mapping[str, Any]) -> Iterator[str]:
         teacher = pair.get("teacher", {})
         if isinstance(teacher, Mapping) and teacher.get("weights"):
             yield (
-                f"The teacher {teacher.get('name') or teacher.get('model')} was imported: it may have been trained on"
+                f"The teacher {teacher.get('name') or teacher.get('model')} was imported: it may have been"
+                " trained on"
                 " the images that are validation images here."
             )

@@ -1,4 +1,4 @@
-"""What the search did: best configurations, expected and actual progress, what mattered, whether rungs predicted ends."""
+"""What the search did: best configurations, progress, what mattered, whether rungs told the end."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kdbench import seeds
 from kdbench.report import statistics
+from kdbench.report.frames import groups
 from kdbench.report.plans import Cell, Plans
 from kdbench.report.read import Runs
 
@@ -34,7 +35,10 @@ class Study:
     @property
     def complete(self) -> pd.DataFrame:
         """The trials that may be the best."""
-        return self.trials[self.trials["state"].eq("complete") & np.isfinite(self.trials[OBJECTIVE])]
+        whole: pd.DataFrame = self.trials[
+            self.trials["state"].eq("complete") & np.isfinite(self.trials[OBJECTIVE])
+        ]
+        return whole
 
     @property
     def values(self) -> NDArray[np.float64]:
@@ -66,22 +70,22 @@ def studies(runs: Runs, plans: Plans) -> list[Study]:
     epochs = runs.epochs[runs.epochs["metric"] == OBJECTIVE]
     wide = epochs.pivot(index="epoch", columns="run_id", values="value")
     found = []
-    for key, group in ended.groupby(list(Cell._fields)):
+    for cell, group in groups(ended, Cell):
         own = group.drop_duplicates("key").reset_index(drop=True)
         complete = own.loc[own["state"] == "complete", "run_id"]
         found.append(
             Study(
-                Cell(*key),
+                cell,
                 own,
                 wide.reindex(columns=complete).dropna(how="all"),
-                plans.trials.get(Cell(*key)),
+                plans.trials.get(cell),
             )
         )
     return found
 
 
 def best(study: Study) -> pd.Series | None:
-    """The trial whose configuration the finals use: highest objective; ties by lower validation loss, lower number."""
+    """The trial whose configuration finals use: highest objective; ties: lower loss, then lower number."""
     complete = study.complete
     if complete.empty:
         return None
@@ -123,7 +127,7 @@ def file_stem(text: str) -> str:
 
 
 def rank_agreement(study: Study) -> pd.Series:
-    """Kendall's tau of every epoch's order of the complete trials with that of the last epoch (index: epoch)."""
+    """Kendall's tau of each epoch's order of the complete trials with the last epoch's (index: epoch)."""
     final = study.histories.iloc[-1] if len(study.histories) else pd.Series(dtype=float)
     values = {
         epoch: statistics.kendall_tau(row.to_numpy(), final.to_numpy())
@@ -133,7 +137,7 @@ def rank_agreement(study: Study) -> pd.Series:
 
 
 def crossing_table(found: Sequence[Study]) -> pd.DataFrame:
-    """For each pair of methods on one pair of networks: the numbers of trials at which their expected bests cross."""
+    """For any two methods of a search: the numbers of trials at which their expected bests cross."""
     curves = {study.cell: statistics.expected_best(study.values) for study in found}
     rows = [
         {
@@ -153,9 +157,10 @@ def crossing_table(found: Sequence[Study]) -> pd.DataFrame:
 
 
 def importance(study: Study, space: Mapping[str, Mapping[str, Any]] | None) -> dict[str, float]:
-    """Share of the objective's variance each searched hyperparameter explains (fANOVA); {} with too few trials.
+    """Share of the objective's variance that each hyperparameter explains (fANOVA); {} with too few trials.
 
-    The search is rebuilt in memory from complete trials; ranges come from the plan's space, else from what was seen.
+    The search is rebuilt in memory from complete trials; ranges come from the plan's space, else from what
+    was seen.
     """
     complete = study.complete
     if len(complete) < IMPORTANCE_TRIALS or np.ptp(complete[OBJECTIVE]) == 0:

@@ -1,7 +1,7 @@
 """The report's statistics: small pure functions of plain arrays, axes stated.
 
-Samples are 1-d arrays over seeds. A score matrix is a list with one 1-d array (over seeds) per block; a block is one
-(dataset, protocol, pair). Intervals are (low, high), NaN where the sample does not allow one.
+Samples are 1-d arrays over seeds. A score matrix is a list with one 1-d array (over seeds) per block; a
+block is one (dataset, protocol, pair). Intervals are (low, high), NaN where the sample does not allow one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -75,10 +75,10 @@ def probability_of_improvement(a: ArrayLike, b: ArrayLike) -> float:
 def leading_group(samples: Mapping[str, ArrayLike], alpha: float = 0.05, minimum: int = 3) -> list[str]:
     """The highest mean and all that Welch's test against it (Holm) does not separate; highest mean first.
 
-    Only samples of at least `minimum` values take part. A comparison that cannot be tested (both variances zero)
-    separates nothing.
+    Only samples of at least `minimum` values take part. A comparison that cannot be tested (both variances
+    zero) separates nothing.
     """
-    means = {name: float(np.mean(s)) for name, s in samples.items() if np.size(s) >= minimum}
+    means = {name: float(np.mean(np.asarray(s))) for name, s in samples.items() if np.size(s) >= minimum}
     ordered = sorted(means, key=lambda name: (-means[name], name))
     if not ordered:
         return []
@@ -94,7 +94,9 @@ def interquartile_mean(scores: ArrayLike) -> float:
 
 def gain_interquartile_mean(method: Sequence[ArrayLike], baseline: Sequence[ArrayLike]) -> float:
     """Interquartile mean, over all seeds of all blocks, of value - mean of the baseline in the same block."""
-    gains = [np.asarray(a, dtype=float) - np.mean(b) for a, b in zip(method, baseline, strict=True)]
+    gains = [
+        np.asarray(a, float) - np.asarray(b, float).mean() for a, b in zip(method, baseline, strict=True)
+    ]
     return interquartile_mean(np.concatenate(gains))
 
 
@@ -108,8 +110,10 @@ def bootstrap_interquartile_gain(
 ) -> Interval:
     """Percentile interval of `gain_interquartile_mean` under a stratified bootstrap.
 
-    Within every block the seeds of the method and of the baseline are drawn again, independently (rliable resamples
-    runs within tasks; here the baseline is uncertain too). NaN where any block has fewer than two seeds on a side.
+    Within every block the seeds of the method and of the baseline are drawn again, independently (rliable
+    resamples
+    runs within tasks; here the baseline is uncertain too). NaN where any block has fewer than two seeds on
+    a side.
     """
     if min(np.size(sample) for sample in (*method, *baseline)) < 2:
         return NONE
@@ -132,18 +136,20 @@ def _resample(sample: ArrayLike, generator: np.random.Generator, repetitions: in
 def expected_best(values: ArrayLike) -> Samples:
     """Expected maximum of k of the N values drawn without replacement, for k = 1 … N (axis 0: k - 1).
 
-    The U-statistic sum_i v_(i) C(i-1, k-1) / C(N, k) over the sorted values: unbiased for the expected best of k
-    independent draws from what made the values, which holds for random search without early stopping only. Pass 0 for
-    a trial that gave no student (pruned, diverged, failed): lower than any complete one.
+    The U-statistic sum_i v_(i) C(i-1, k-1) / C(N, k) over the sorted values: unbiased for the expected best
+    of k
+    independent draws from what made the values, which holds for random search without early stopping only.
+    Pass 0 for a trial that gave no student (pruned, diverged, failed): lower than any complete one.
     """
     ordered = np.sort(np.asarray(values, dtype=float))
     count = ordered.size
     weights = [[comb(i, k - 1) / comb(count, k) for i in range(count)] for k in range(1, count + 1)]
-    return np.asarray(weights, dtype=float).reshape(count, count) @ ordered
+    expected: Samples = np.asarray(weights, dtype=float).reshape(count, count) @ ordered
+    return expected
 
 
 def crossings(a: ArrayLike, b: ArrayLike) -> list[int]:
-    """Numbers of trials k (from 1) at which curve `a`, behind or ahead of `b` before, is first on the other side."""
+    """Numbers of trials k (from 1) at which curve `a` is first on the other side of `b` than before."""
     length = min(np.size(a), np.size(b))
     signs = np.sign(np.round(np.asarray(a, dtype=float)[:length] - np.asarray(b, dtype=float)[:length], 12))
     crossed, side = [], 0.0
@@ -155,7 +161,7 @@ def crossings(a: ArrayLike, b: ArrayLike) -> list[int]:
 
 
 def area_under_curve(fractions: ArrayLike, values: ArrayLike) -> float:
-    """Trapezoid area over the fractions divided by their span: a mean accuracy; NaN for fewer than two points."""
+    """Trapezoid area over the fractions divided by their span: a mean accuracy; NaN below two points."""
     x, y = np.asarray(fractions, dtype=float), np.asarray(values, dtype=float)
     if x.size < 2:
         return nan
@@ -164,7 +170,7 @@ def area_under_curve(fractions: ArrayLike, values: ArrayLike) -> float:
 
 
 def kendall_tau(early: ArrayLike, final: ArrayLike) -> float:
-    """Kendall's tau-b of the order at a rung and at the end; NaN for fewer than three trials or constant values."""
+    """Kendall's tau-b of two orders of the same trials; NaN below three trials or for constant values."""
     a, b = np.asarray(early, dtype=float), np.asarray(final, dtype=float)
     both = np.isfinite(a) & np.isfinite(b)
     a, b = a[both], b[both]
@@ -174,7 +180,7 @@ def kendall_tau(early: ArrayLike, final: ArrayLike) -> float:
 
 
 def pareto_front(cost: ArrayLike, value: ArrayLike) -> list[int]:
-    """Indices of the points no other point beats (cost not higher, value not lower, one of them strictly better)."""
+    """Indices of the points that no other beats (cost not higher, value not lower, one of them better)."""
     costs, values = np.asarray(cost, dtype=float), np.asarray(value, dtype=float)
     finite = np.flatnonzero(np.isfinite(costs) & np.isfinite(values))
     front = [

@@ -1,13 +1,14 @@
-"""One look for every figure: colours that colour-blind readers can tell apart, and a mark per method that stays.
+"""One look for every figure: colours for colour-blind readers, and a mark per method that stays.
 
-A method has the same colour, marker and line style in every figure and swatch of a report; marker and line style alone
-tell methods apart in greyscale. Inlined in the page, the colours become CSS variables, so that a figure follows the
-page's light or dark theme; in the files they are the light ones.
+A method has the same colour, marker and line style in every figure and swatch of a report; marker and line
+style alone
+tell methods apart in greyscale. Inlined in the page, the colours become CSS variables, so that a figure
+follows the page's light or dark theme; in the files they are the light ones.
 """
 
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,11 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 INK, FAINT, PAPER = "#1c2024", "#c9ced6", "#fdfefe"
-# Okabe and Ito's palette without black and yellow, two of them a little darker for lines on white; (light, dark).
+# Okabe and Ito's palette without black and yellow, two of them a little darker for lines on white; (light,
+# dark).
 COLOURS = (
     ("#0072b2", "#5ab4ee"),
     ("#d55e00", "#ff8a3d"),
@@ -34,6 +35,7 @@ VARIABLES = {INK: "--ink", FAINT: "--faint", PAPER: "--paper"} | {
 }
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # 7 markers and 6 colours: 42 pairs before one comes again
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+REFERENCE: dict[str, Any] = {"color": INK, "linewidth": 0.8, "linestyle": (0, (4, 3)), "zorder": 0}
 HIGHLIGHTED = 8  # methods drawn in colour and named in line figures; more would be a tangle
 
 _RC = {
@@ -114,6 +116,7 @@ class Figure:
     caption: str
     alt: str
     canvas: Canvas
+    of: Hashable = None  # the leaderboard's key it belongs beside
 
 
 def canvas(width: float = 5.4, height: float = 3.5) -> tuple[Canvas, Axes]:
@@ -135,17 +138,31 @@ def look() -> AbstractContextManager[None]:
 
 
 def logarithmic(axes: Axes, axis: str) -> None:
-    """A logarithmic axis with plain numbers at its ticks."""
+    """A logarithmic axis with plain numbers at its ticks: every decade, and 1 and 3 where there are few."""
     axes.set(**{f"{axis}scale": "log"})
+    low, high = axes.get_xlim() if axis == "x" else axes.get_ylim()
     which = axes.xaxis if axis == "x" else axes.yaxis
-    which.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=7))
-    which.set_major_formatter(lambda value, _: f"{value:g}")
+    which.set_major_locator(LogLocator(subs=(1.0, 3.0) if high / low < 50 else (1.0,), numticks=5))
+    which.set_major_formatter(lambda value, _: f"{value:g}".replace("e-0", "e-"))
     which.set_minor_formatter(NullFormatter())
+
+
+def integers(axes: Axes) -> None:
+    """Whole numbers only at the ticks of the x axis."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def percentages(axes: Axes, axis: str = "y") -> None:
+    """Values in [0, 1] as per cent at the ticks of an axis."""
+    which = axes.xaxis if axis == "x" else axes.yaxis
+    which.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g} %".replace("-", "−"))
 
 
 def save(figure: Figure, folder: Path) -> str:
     """Write `<name>.svg` and `<name>.pdf`; returns the SVG for the page (see `inline`)."""
     buffer = io.StringIO()
+    figure.canvas.draw_without_rendering()  # lays the panels out once, for both files
+    figure.canvas.set_layout_engine("none")
     figure.canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     figure.canvas.savefig(folder / f"{figure.name}.pdf", metadata={"CreationDate": None, "Creator": None})
     svg = buffer.getvalue()
@@ -154,7 +171,7 @@ def save(figure: Figure, folder: Path) -> str:
 
 
 def inline(svg: str, name: str) -> str:
-    """An SVG file's text as part of a page: no prolog or metadata, ids of its own, the theme's colours and fonts."""
+    """An SVG file's text as part of a page: no prolog, ids of its own, the theme's colours."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
@@ -167,50 +184,3 @@ def inline(svg: str, name: str) -> str:
 
 def _responsive(match: re.Match[str]) -> str:
     return f'<svg {match[1]}style="max-width:{float(match[2]) * 1.3:.0f}px" aria-hidden="true"'
-
-
-def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], marks_: Marks) -> None:
-    """Write each line's name right of its last point (x, y), moved apart so that no two overlap."""
-    if not ends:
-        return
-    low, high = axes.get_ylim()
-    step = (high - low) * 0.052
-    ordered = sorted(ends, key=lambda name: ends[name][1])
-    places: list[float] = []
-    for name in ordered:
-        places.append(max(ends[name][1], places[-1] + step) if places else ends[name][1])
-    overshoot = places[-1] - high
-    for index in range(len(places) - 1, -1, -1):  # push down what has left the panel
-        limit = high if index == len(places) - 1 else places[index + 1] - step
-        places[index] = min(places[index], limit) if overshoot > 0 else places[index]
-    right = max(x for x, _ in ends.values())
-    for name, place in zip(ordered, places, strict=True):
-        axes.annotate(
-            name,
-            (right, place),
-            xytext=(7, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color=marks_[name].colour,
-            annotation_clip=False,
-        )
-
-
-def label_points(axes: Axes, points: Mapping[str, tuple[float, float]], marks_: Marks) -> None:
-    """Write each point's name beside it."""
-    for name, place in points.items():
-        axes.annotate(
-            name,
-            place,
-            (5, 4),
-            textcoords="offset points",
-            fontsize=7.5,
-            color=marks_[name].colour,
-            annotation_clip=False,
-        )
-
-
-def cell(column: int, row: int, box: Mapping[str, Any]) -> Rectangle:
-    """A unit square around (column, row), for a table drawn as a figure."""
-    return Rectangle((column - 0.5, row - 0.5), 1, 1, **box)

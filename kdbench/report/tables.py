@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from kdbench.report.leaderboard import COLUMNS, MINIMUM, Leaderboard
+from kdbench.report.frames import records
+from kdbench.report.leaderboard import BASELINES, COLUMNS, MINIMUM, Key, Leaderboard
 
 _WHOLE = {"n", "rank", "trials", "trials_failed"}
 _LATEX = {
@@ -26,21 +25,20 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "[": "{[}",  # after \\ a bracket would be read as a length
     "→": r"$\rightarrow$",
     "±": r"$\pm$",
     "−": r"$-$",
+    "–": "--",
+    "·": r"$\cdot$",
     "\n": " ",
 }
 HEADINGS = (
-    "Method",
-    "n",
-    "Test accuracy",
-    "Gain over original",
-    "Gain over hinton",
-    "p (Holm)",
-    "Default",
-    "Failed",
+    *("Method", "n", "Test accuracy, %"),
+    *(f"Gain over {name}" for name in BASELINES),
+    *("p (Holm)", "Default, %", "Trials failed"),
 )
+Verdicts = Mapping[Key, str]
 
 
 def write_csv(boards: Sequence[Leaderboard], path: Path) -> None:
@@ -49,7 +47,7 @@ def write_csv(boards: Sequence[Leaderboard], path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for board in boards:
-            for row in board.table.to_dict("records"):
+            for row in records(board.table):
                 writer.writerow([_plain(name, row[name]) for name in COLUMNS])
 
 
@@ -64,30 +62,32 @@ def missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def write_markdown(boards: Sequence[Leaderboard], verdicts: Mapping[Any, str], path: Path) -> None:
+def write_markdown(boards: Sequence[Leaderboard], verdicts: Verdicts, path: Path) -> None:
     """`leaderboard.md`: one table per leaderboard under its verdict."""
     parts = ["# Leaderboards\n"]
     for board in boards:
         parts.append(f"## {escape_markdown(heading(board))}\n\n{escape_markdown(verdicts[board.key])}\n")
-        lines = [HEADINGS, ["---", *["---:"] * (len(HEADINGS) - 1)]]
+        lines = [list(HEADINGS), ["---", *["---:"] * (len(HEADINGS) - 1)]]
         lines += [[escape_markdown(cell) for cell in cells] for cells in rows(board)]
         parts.append("\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n")
+        parts.append("\\* leading group; gains with Welch's 95 % interval, percentage points.\n")
     if not boards:
-        parts.append("No leaderboard: no final run or trial has been logged.\n")
+        parts.append("No leaderboard: no trial or final run has been logged.\n")
     path.write_text("\n".join(parts), encoding="utf-8")
 
 
-def write_latex(boards: Sequence[Leaderboard], verdicts: Mapping[Any, str], path: Path) -> None:
-    """`leaderboard.tex`: one booktabs table per leaderboard; needs \\usepackage{booktabs}."""
+def write_latex(boards: Sequence[Leaderboard], verdicts: Verdicts, path: Path) -> None:
+    """`leaderboard.tex`: one table per leaderboard, for LaTeX with the package booktabs."""
     parts = [r"% needs \usepackage{booktabs} and \usepackage[T1]{fontenc}"]
     for board in boards:
+        caption = escape_latex(f"{heading(board)}. {verdicts[board.key]} * leading group.")
         lines = [" & ".join(map(escape_latex, cells)) + r" \\" for cells in rows(board)]
         parts.append(
             "\n".join(
                 [
                     r"\begin{table}",
                     r"\centering",
-                    rf"\caption{{{escape_latex(heading(board))}. {escape_latex(verdicts[board.key])}}}",
+                    rf"\caption{{{caption}}}",
                     r"\begin{tabular}{l" + "r" * (len(HEADINGS) - 1) + "}",
                     r"\toprule",
                     " & ".join(map(escape_latex, HEADINGS)) + r" \\",
@@ -102,22 +102,27 @@ def write_latex(boards: Sequence[Leaderboard], verdicts: Mapping[Any, str], path
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
+def share(fraction: float) -> str:
+    """A data fraction in words."""
+    return "all training data" if fraction == 1 else f"{100 * fraction:g} % of the training data"
+
+
 def heading(board: Leaderboard) -> str:
     """What a leaderboard is of, in one line."""
     key = board.key
-    return f"{key.dataset}, {key.pair.replace('->', '→')}, {key.fraction:.4g} of the training data, protocol {key.protocol}"
+    pair = key.pair.replace("->", "→")
+    return f"{key.dataset}, {pair}, {share(key.fraction)}, protocol {key.protocol}"
 
 
 def rows(board: Leaderboard) -> Iterator[list[str]]:
     """A leaderboard's cells as words, in the order of HEADINGS."""
-    for row in board.table.to_dict("records"):
+    for row in records(board.table):
         yield [
             row["method"] + (" *" if row["method"] in board.leading else ""),
             seeds(row),
-            interval(row["test_accuracy_mean"], row["test_accuracy_ci_low"], row["test_accuracy_ci_high"]),
-            gain(row, "gain_original"),
-            gain(row, "gain_hinton"),
-            p_value(row["p_adjusted"]) if not missing(row["p_adjusted"]) else not_tested(row),
+            accuracy(row),
+            *(gain(row, name) for name in BASELINES),
+            significance(row),
             percent(row["default_test_accuracy_mean"]),
             f"{row['trials_failed']}/{row['trials']}",
         ]
@@ -128,9 +133,9 @@ def seeds(row: Mapping[str, Any]) -> str:
     return str(row["n"]) if row["n"] >= row["planned"] else f"{row['n']}/{row['planned']}"
 
 
-def percent(value: float, digits: int = 2) -> str:
-    """An accuracy in per cent; an en dash where there is none."""
-    return "–" if missing(value) else f"{100 * value:.{digits}f}"
+def percent(value: float) -> str:
+    """A share in per cent; an en dash where there is none."""
+    return "–" if missing(value) else f"{100 * value:.2f}".replace("-", "−")
 
 
 def interval(mean: float, low: float, high: float) -> str:
@@ -138,27 +143,37 @@ def interval(mean: float, low: float, high: float) -> str:
     return percent(mean) + ("" if missing(low) or missing(high) else f" ± {100 * (high - low) / 2:.2f}")
 
 
-def gain(row: Mapping[str, Any], column: str) -> str:
-    """`+0.61 [0.10, 1.12]`, in percentage points."""
-    if missing(row[column]):
+def accuracy(row: Mapping[str, Any]) -> str:
+    """A row's mean test accuracy with its interval."""
+    return interval(*(row[f"test_accuracy_{part}"] for part in ("mean", "ci_low", "ci_high")))
+
+
+def gain(row: Mapping[str, Any], baseline: str) -> str:
+    """`+0.61 [0.10, 1.12]`, in percentage points, over a baseline."""
+    value, low, high = (row[f"gain_{baseline}{part}"] for part in ("", "_ci_low", "_ci_high"))
+    if missing(value) or row["label"] == baseline:
+        return "–" if missing(value) else "baseline"
+    text = signed(value) if missing(low) else f"{signed(value)} [{percent(low)}, {percent(high)}]"
+    return text
+
+
+def signed(value: float) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return f"{100 * value:+.2f}".replace("-", "−")
+
+
+def significance(row: Mapping[str, Any]) -> str:
+    """The adjusted p-value, or that and why there is none."""
+    if not missing(row["p_adjusted"]):
+        return p_value(row["p_adjusted"])
+    if row["label"] == BASELINES[0]:
         return "–"
-    value = f"{100 * row[column]:+.2f}".replace("-", "−")
-    low, high = row[f"{column}_ci_low"], row[f"{column}_ci_high"]
-    if missing(low):
-        return "baseline" if row["label"] == column.removeprefix("gain_") else value
-    return f"{value} [{100 * low:.2f}, {100 * high:.2f}]".replace("-", "−")
+    return f"not tested: {seeds(row)}" if row["n"] < max(MINIMUM, row["planned"]) else "not tested"
 
 
 def p_value(p: float) -> str:
     """Three decimals, or that it is smaller."""
-    return "–" if missing(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def not_tested(row: Mapping[str, Any]) -> str:
-    """Why a row has no p-value."""
-    if row["label"] == "original":
-        return "–"
-    return f"not tested: {seeds(row)}" if row["n"] < max(MINIMUM, row["planned"]) else "not tested"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def escape_latex(text: str) -> str:
@@ -168,9 +183,4 @@ def escape_latex(text: str) -> str:
 
 def escape_markdown(text: str) -> str:
     """Text that Markdown prints as it stands, in a table cell too."""
-    return re.sub(r"([\\`*_{}\[\]()#+\-!|<>~])", r"\\\1", text).replace("\n", " ")
-
-
-def frame(board: Leaderboard) -> pd.DataFrame:
-    """The leaderboard with the columns of the CSV only."""
-    return board.table[list(COLUMNS)]
+    return re.sub(r"([\\`*_{}\[\]#|<>~&])", r"\\\1", text).replace("\n", " ")

@@ -1,73 +1,78 @@
 """What the numbers allow to be said, in words: verdicts, and warnings where a conclusion has no support."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from kdbench.report.frames import records
 from kdbench.report.leaderboard import ALPHA, BASELINES, MINIMUM, Leaderboard
 from kdbench.report.plans import Plans
 from kdbench.report.tables import percent
 
 COVERS = (
-    "Intervals and tests cover initialisation and the order of the data (the seeds). They do not cover other splits,"
-    " other subsets of the data, other teachers or another search: there was one of each."
+    "Intervals and tests cover initialisation and the order of the data (the seeds). They do not cover other"
+    " splits, other subsets of the data, other teachers or another search: there was one of each."
 )
+LEVEL = f"{100 * ALPHA:g} %"
 
 
 def verdict(board: Leaderboard) -> str:
     """Two sentences: who leads and whom the tests separate from it; who is better than the baseline."""
-    if not len(board.table) or board.table["n"].sum() == 0:
+    if board.table["n"].sum() == 0:
         return "No final run has a result yet. Nothing can be said."
     return f"{_leaders(board)} {_against_baseline(board)}"
 
 
 def _leaders(board: Leaderboard) -> str:
-    tested = board.tested
     if not board.leading:
         first = board.table.iloc[0]
         return (
-            f"{first['method']} has the highest mean test accuracy ({percent(first['test_accuracy_mean'])} %), but no"
-            f" method has all its planned final runs and at least {MINIMUM} of them, so no one leads."
+            f"{first['method']} has the highest mean test accuracy"
+            f" ({percent(first['test_accuracy_mean'])} %, n = {first['n']}), but no method has all its"
+            " planned"
+            f" final runs and at least {MINIMUM} of them, so none leads."
         )
+    tested = board.tested
     leader, *others = board.leading
     row = tested[tested["method"] == leader].iloc[0]
-    begin = f"{leader} has the highest mean test accuracy ({percent(row['test_accuracy_mean'])} %, n = {row['n']})"
+    mean = percent(row["test_accuracy_mean"])
+    begin = f"{leader} has the highest mean test accuracy ({mean} %, n = {row['n']})"
+    if len(tested) < len(board.table):
+        begin += f" of the {len(tested)} methods that are complete"
     if len(tested) == 1:
-        return f"{begin}; there is no other method to test it against."
+        return f"{begin}; there is no other to test it against."
     if not others:
         return (
             f"{begin} and leads alone: Welch's test separates it from each of the {len(tested) - 1} others."
         )
     if len(board.leading) == len(tested):
         return f"{begin}, but the tests separate it from none of the {len(others)} others: all of them lead."
-    rest = f"the leading group is these {len(board.leading)} of {len(tested)}"
-    return f"{begin}, but the tests do not separate it from {listed(others)}: {rest}."
+    group = f"the leading group is these {len(board.leading)} of {len(tested)}"
+    return f"{begin}, but the tests do not separate it from {listed(others)}: {group}."
 
 
 def _against_baseline(board: Leaderboard) -> str:
     baseline = BASELINES[0]
     compared = board.table.dropna(subset="p_adjusted")
     if compared.empty:
-        why = (
-            "is not among the methods"
-            if baseline not in set(board.table["label"])
-            else "could not be tested against"
-        )
-        return f"Nothing is said of gains: {baseline} {why}."
-    better = compared[(compared["p_adjusted"] < ALPHA) & (compared["gain_original"] > 0)]["method"]
-    worse = compared[(compared["p_adjusted"] < ALPHA) & (compared["gain_original"] < 0)]["method"]
-    if not len(better) and not len(worse):
+        if baseline not in set(board.table["label"]):
+            return f"Nothing is said of gains: {baseline} is not among the methods."
+        return f"Nothing is said of gains: no method could be tested against {baseline}."
+    test = f"at {LEVEL} (Welch, Holm over {len(compared)})"
+    significant = compared[compared["p_adjusted"] < ALPHA]
+    better = significant.loc[significant["gain_original"] > 0, "method"].tolist()
+    worse = significant.loc[significant["gain_original"] < 0, "method"].tolist()
+    if not better and not worse:
         return (
-            f"No difference from the tuned {baseline} is significant at {ALPHA:.0%} (Welch, Holm over"
-            f" {len(compared)}); that is no evidence of equality."
+            f"None differs significantly from the tuned {baseline} {test}; that is no evidence of equality."
         )
     parts = [
-        f"{listed(list(names))} {verb}"
-        for names, verb in ((better, "better"), (worse, "worse"))
-        if len(names)
+        f"{listed(names)} {'is' if len(names) == 1 else 'are'} {word} than the tuned {baseline}"
+        for names, word in ((better, "better"), (worse, "worse"))
+        if names
     ]
-    return f"Against the tuned {baseline}, {' and '.join(parts)} at {ALPHA:.0%} (Welch, Holm over {len(compared)})."
+    return f"{'; '.join(parts)} {test}."
 
 
-def listed(names: list[str], most: int = 6) -> str:
+def listed(names: Sequence[str], most: int = 6) -> str:
     """`a, b and c`; long lists end in `and 5 more`."""
     if len(names) > most:
         return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
@@ -77,32 +82,36 @@ def listed(names: list[str], most: int = 6) -> str:
 def warnings(board: Leaderboard, plans: Plans) -> Iterator[str]:
     """Why a reader should be careful with this leaderboard."""
     table = board.table
-    partial = table[table["partial"]]["method"].tolist()
+    partial = table.loc[table["partial"], "method"].tolist()
     if partial:
-        yield f"Partial: the search of {listed(partial)} is still running or unfinished."
-    missing = table[table["n"] < table["planned"]]
-    if len(missing):
-        words = [f"{row.method} ({row.n}/{row.planned})" for row in missing.itertuples()]
-        yield f"Final runs are missing: {listed(words)}. These rows are not tested and cannot lead."
-    few = table[(table["n"] < MINIMUM) & (table["n"] >= table["planned"]) & (table["n"] > 0)][
-        "method"
-    ].tolist()
+        yield f"Partial: the search or the final runs of {listed(partial)} are still running or unfinished."
+    missing = [
+        f"{row['method']} ({row['n']}/{row['planned']})"
+        for row in records(table)
+        if row["n"] < row["planned"]
+    ]
+    if missing:
+        yield f"Final runs are missing: {listed(missing)}. These rows are not tested and cannot lead."
+    whole = table[table["n"].ge(table["planned"]) & table["n"].gt(0)]
+    few = whole.loc[whole["n"] < MINIMUM, "method"].tolist()
     if few:
-        yield f"Fewer than {MINIMUM} seeds: {listed(few)}. Not tested; an interval over two seeds says little."
-    failed = table[table["trials_failed"] > 0]
-    if len(failed):
-        words = [f"{row.method} {row.trials_failed}/{row.trials}" for row in failed.itertuples()]
-        yield f"Trials diverged or failed: {listed(words)}. They count as spent budget."
-    broken = table[table["finals_failed"] > 0]
-    if len(broken):
-        words = [f"{row.method} ({row.finals_failed})" for row in broken.itertuples()]
-        yield f"Final runs diverged or failed: {listed(words)}."
+        yield f"Fewer than {MINIMUM} seeds: {listed(few)}. Not tested; intervals are wide or absent."
+    failed = [
+        f"{row['method']} {row['trials_failed']}/{row['trials']}"
+        for row in records(table)
+        if row["trials_failed"]
+    ]
+    if failed:
+        yield f"Trials diverged or failed: {listed(failed)}. They count as spent budget."
+    broken = [f"{row['method']} ({row['finals_failed']})" for row in records(table) if row["finals_failed"]]
+    if broken:
+        yield f"Final runs diverged or failed: {listed(broken)}."
     budgets = table.loc[~table["partial"], "trials"]
     if budgets.nunique() > 1:
         yield f"Unequal budgets: between {budgets.min()} and {budgets.max()} trials per method."
     yield from _provenance(board, plans)
     if len(board.leading) > 1:
-        yield "The order within the leading group is not supported by the tests."
+        yield "The order within the leading group is not supported by the tests: its intervals overlap."
 
 
 def _provenance(board: Leaderboard, plans: Plans) -> Iterator[str]:
@@ -111,13 +120,14 @@ def _provenance(board: Leaderboard, plans: Plans) -> Iterator[str]:
     if len(commits) > 1:
         yield f"Results come from {len(commits)} commits of kdbench: {listed(commits)}."
     if any(commit.endswith("-dirty") for commit in commits):
-        yield "Some results come from a checkout with uncommitted changes."
+        yield "Some results come from a checkout with changes that were not committed."
     devices = sorted({device for devices in table["devices"] for device in devices})
     if len(devices) > 1:
         yield f"Results come from different devices ({listed(devices)}): times are not comparable."
     unknown = sorted(set(table["suite"]) & set(plans.missing))
     if unknown:
         yield (
-            f"The plan of {listed(unknown)} could not be read: planned numbers are taken from the method with the most"
-            " runs."
+            f"The plan of {listed(unknown)} could not be read: planned numbers are those of the method"
+            " with the"
+            " most runs."
         )

@@ -1,16 +1,16 @@
-"""What the page's template is given: plain values, every number already in words, with its sort key and its runs."""
+"""What the template is given: every number in words, with its sort key and the runs behind it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-import pandas as pd
-
 from kdbench.report import tables, verdict
-from kdbench.report.leaderboard import Leaderboard
+from kdbench.report.frames import records
+from kdbench.report.leaderboard import BASELINES, TEST, Leaderboard
 from kdbench.report.links import Links
 from kdbench.report.material import Material
+from kdbench.report.read import numbers_of
 from kdbench.report.tables import missing
 
 
@@ -19,7 +19,7 @@ class Cell:
     """One cell of a table on the page."""
 
     text: str
-    sort: float | str = ""
+    sort: float | str = ""  # a text cell sorts, and is aligned, as text
     href: str | None = None
     title: str = ""
     note: str = ""  # a second, quieter line
@@ -42,36 +42,39 @@ class Board:
     """A leaderboard on the page."""
 
     id: str
+    board: Leaderboard
     title: str
     facts: str
     verdict: str
     warnings: Sequence[str]
     table: Table
-    published: Table | None = None
+    published: Table | None
 
 
 @dataclass(frozen=True)
-class Runs:
-    """The runs behind one row, for readers without an MLflow page."""
+class RunList:
+    """The runs behind one row, where a link without an MLflow page leads."""
 
     id: str
     method: str
     board: str
-    groups: Sequence[tuple[str, Sequence[Cell]]] = field(default_factory=list)
+    groups: Sequence[tuple[str, Sequence[Cell]]]  # what they are, the runs
 
 
 HEAD = (
-    ("Method", "its label in the suite; a tuned configuration each"),
+    ("Method", "its label in the suite; the configuration its own search found best"),
     ("Test accuracy, %", "mean over fresh seeds ± half the width of its 95 % Student t interval"),
-    ("Gain over original", "difference of means in percentage points, with Welch's 95 % interval"),
-    ("Gain over hinton", "difference of means in percentage points, with Welch's 95 % interval"),
+    *(
+        (f"Gain over {name}", "difference of means in percentage points with Welch's 95 % interval")
+        for name in BASELINES
+    ),
     ("P(better)", "probability that a seed of the method beats a seed of original, ties one half"),
     ("p (Holm)", "two-sided Welch test against original, Holm's correction over this table"),
     ("Default, %", "the method's default configuration, not tuned, over as many seeds"),
     ("n", "final runs with a result; n/planned where some are missing"),
     ("Rank", "1 + methods with a higher mean"),
     ("Trials", "trials of the search that have ended; failed = diverged or failed"),
-    ("Device time", "device-seconds of the row's trials and finals, teachers apart"),
+    ("Device time", "of the row's trials and final runs; teachers apart"),
     ("Updates", "gradient updates of all networks trained for one final run"),
     ("Peek", "what picking the best epoch on test data would have added, percentage points"),
     ("Commit", "of kdbench, of the row's final runs"),
@@ -80,127 +83,106 @@ HEAD = (
 
 def board_view(board: Leaderboard, material: Material, links: Links, number: int) -> Board:
     """A leaderboard in words."""
-    rows = [
+    title = f"{material.title(board)} · {tables.share(board.key.fraction)}"
+    body = [
         _board_row(row, f"b{number}-r{index}", material, links)
-        for index, row in enumerate(board.table.to_dict("records"))
+        for index, row in enumerate(records(board.table))
     ]
     leading = [name in board.leading for name in board.table["method"]]
-    title = f"{material.title(board)} · {board.key.fraction:.4g} of the training data"
-    if board.key.fraction == 1:
-        title = f"{material.title(board)} · all training data"
-    words = board.protocol_label or "default"
     return Board(
         f"board-{number}",
+        board,
         title,
-        f"protocol {board.key.protocol} ({words}); n, budget, failures and commit in the table",
+        f"Protocol {board.key.protocol} ({board.protocol_label or 'default'}), content of the data set"
+        f" {board.dataset_hash[:12]}. Shaded: the leading group.",
         verdict.verdict(board),
         list(verdict.warnings(board, material.plans)),
-        Table(f"table-{number}", title, HEAD, rows, swatches=True, strong=leading),
+        Table(f"table-{number}", title, HEAD, body, swatches=True, strong=leading),
         _published(board, material, number),
     )
 
 
 def _board_row(row: dict[str, Any], anchor: str, material: Material, links: Links) -> list[Cell]:
     experiment = material.experiments.get(row["suite"], "")
-    here = f"#{anchor}"
+    here, study = f"#{anchor}", material.study_run(row)
     finals = links.runs(experiment, row["runs"]) or here
-    study = material.study_run(row)
-    trials = (links.run(experiment, study) if study else None) or here
     default = links.runs(experiment, row["default_runs"]) or here
-    mean = tables.interval(
-        row["test_accuracy_mean"], row["test_accuracy_ci_low"], row["test_accuracy_ci_high"]
-    )
+    trials = (links.run(experiment, study) if study else None) or here
+    short = not missing(row["planned_trials"]) and row["trials"] < row["planned_trials"]
+    asked = f"{row['trials']}/{row['planned_trials']:.0f}" if short else str(row["trials"])
     failed = f"{row['trials_failed']} failed" if row["trials_failed"] else ""
-    planned = (
-        ""
-        if missing(row["planned_trials"]) or row["trials"] >= row["planned_trials"]
-        else f"/{row['planned_trials']:.0f}"
-    )
-    p = row["p_adjusted"]
+
+    def cell(text: str, column: str, href: str = finals, last: float = -inf) -> Cell:
+        return Cell(text, key(row[column], last), href)
+
     return [
         Cell(row["method"], row["method"]),
-        Cell(mean, _number(row["test_accuracy_mean"]), finals),
-        Cell(tables.gain(row, "gain_original"), _number(row["gain_original"]), finals),
-        Cell(tables.gain(row, "gain_hinton"), _number(row["gain_hinton"]), finals),
+        cell(tables.accuracy(row), "test_accuracy_mean"),
+        *(cell(tables.gain(row, name), f"gain_{name}") for name in BASELINES),
+        cell(decimals(row["probability_of_improvement"]), "probability_of_improvement"),
+        cell(tables.significance(row), "p_adjusted", last=inf),
+        cell(tables.percent(row["default_test_accuracy_mean"]), "default_test_accuracy_mean", default),
+        cell(tables.seeds(row), "n"),
+        cell(decimals(row["rank"], 0), "rank", last=inf),
+        Cell(asked, row["trials"], trials, note=failed),
+        cell(duration(row["device_seconds"]), "device_seconds", trials),
+        cell(thousands(row["updates"]), "updates"),
+        cell(tables.percent(row["test_peek"]), "test_peek"),
         Cell(
-            _fixed(row["probability_of_improvement"], 2), _number(row["probability_of_improvement"]), finals
+            " ".join(commit[:8] for commit in row["commit"].split()) or "–",
+            row["commit"],
+            title=row["commit"],
         ),
-        Cell(tables.not_tested(row) if missing(p) else tables.p_value(p), inf if missing(p) else p, finals),
-        Cell(
-            tables.percent(row["default_test_accuracy_mean"]),
-            _number(row["default_test_accuracy_mean"]),
-            default,
-        ),
-        Cell(tables.seeds(row), row["n"], finals),
-        Cell(_fixed(row["rank"], 0), inf if missing(row["rank"]) else row["rank"], finals),
-        Cell(f"{row['trials']}{planned}", row["trials"], trials, note=failed),
-        Cell(duration(row["device_seconds"]), _number(row["device_seconds"]), trials),
-        Cell(_thousands(row["updates"]), _number(row["updates"]), finals),
-        Cell(tables.percent(row["test_peek"]), _number(row["test_peek"]), finals),
-        Cell(" ".join(commit[:12] for commit in row["commit"].split()) or "–", row["commit"]),
     ]
 
 
-def runs_views(boards: Sequence[Leaderboard], material: Material, links: Links) -> list[Runs]:
+def run_lists(boards: Sequence[Leaderboard], material: Material, links: Links) -> list[RunList]:
     """Every run behind every leaderboard row, with its test accuracy."""
-    accuracy = material.runs.runs.set_index("run_id")
-    values = accuracy.get("test/accuracy", pd.Series(dtype=float))
+    accuracy = numbers_of(material.runs.runs, TEST).set_axis(material.runs.runs["run_id"]).to_dict()
     found = []
     for number, board in enumerate(boards):
-        for index, row in enumerate(board.table.to_dict("records")):
-            experiment = material.experiments.get(row["suite"], "")
-
-            def cell(run: str, experiment: str = experiment) -> Cell:
-                value = values.get(run)
-                return Cell(
-                    run, title="" if value is None else tables.percent(value), href=links.run(experiment, run)
-                )
-
-            study = material.study_run(row)
+        for index, row in enumerate(records(board.table)):
+            experiment, study = material.experiments.get(row["suite"], ""), material.study_run(row)
+            named = {"tuned": row["runs"], "default": row["default_runs"], "search": [study] if study else []}
             groups = [
-                ("tuned", row["runs"]),
-                ("default", row["default_runs"]),
-                ("search", [study] if study else []),
-            ]
-            found.append(
-                Runs(
-                    f"b{number}-r{index}",
-                    row["method"],
-                    tables.heading(board),
-                    [(words, [cell(run) for run in ids]) for words, ids in groups if ids],
+                (
+                    words,
+                    [
+                        Cell(
+                            run, accuracy[run], links.run(experiment, run), note=tables.percent(accuracy[run])
+                        )
+                        for run in runs
+                    ],
                 )
-            )
+                for words, runs in named.items()
+                if runs
+            ]
+            found.append(RunList(f"b{number}-r{index}", row["method"], tables.heading(board), groups))
     return found
 
 
 def _published(board: Leaderboard, material: Material, number: int) -> Table | None:
-    rows = []
-    ours = {row["method"]: row for row in board.table.to_dict("records")}
-    for entry in material.published(board):
-        for method, accuracy in entry["accuracy"].items():
-            row = ours.get(method)
-            mean = (
-                tables.interval(
-                    row["test_accuracy_mean"], row["test_accuracy_ci_low"], row["test_accuracy_ci_high"]
-                )
-                if row
-                else "–"
-            )
-            cells = [
-                Cell(method, method),
-                Cell(mean, _number(row["test_accuracy_mean"]) if row else -inf),
-                Cell(f"{accuracy:.2f}", accuracy, note="published"),
-                Cell(entry["budget"], entry["budget"]),
-                Cell(entry["source"], entry["source"]),
-            ]
-            rows.append(cells)
+    ours = {row["label"]: row for row in records(board.table)}
+    rows = [
+        [
+            Cell(method, method),
+            Cell(tables.accuracy(ours[method]), key(ours[method]["test_accuracy_mean"]))
+            if method in ours
+            else Cell("–", -inf),
+            Cell(f"{accuracy:.2f}", accuracy, note="published"),
+            Cell(entry["budget"], entry["budget"]),
+            Cell(entry["source"], entry["source"]),
+        ]
+        for entry in material.published(board)
+        for method, accuracy in entry["accuracy"].items()
+    ]
     if not rows:
         return None
     head = (
-        ("Method", "as here"),
-        ("Ours, %", "mean ± 95 % interval, the leaderboard's"),
-        ("Published, %", "from the source; other code, other budget"),
-        ("Published with", "the budget of the published number"),
+        ("Method", "as it is called here"),
+        ("Ours, %", "mean ± 95 % interval, as in the leaderboard"),
+        ("Published, %", "from the source: other code, other budget"),
+        ("Published with", "the budget and the choices behind the published number"),
         ("Source", "where it stands"),
     )
     return Table(f"published-{number}", "Published numbers beside ours", head, rows, swatches=True)
@@ -216,13 +198,16 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _number(value: Any) -> float:
-    return -inf if missing(value) else float(value)
+def key(value: Any, last: float = -inf) -> float:
+    """A sort key; cells without a value come last (or first, as `last` says)."""
+    return last if missing(value) else float(value)
 
 
-def _fixed(value: float, digits: int) -> str:
-    return "–" if missing(value) else f"{value:.{digits}f}"
+def decimals(value: float | None, digits: int = 2) -> str:
+    """A number, or a dash."""
+    return "–" if value is None or missing(value) else f"{value:.{digits}f}"
 
 
-def _thousands(value: float) -> str:
+def thousands(value: float) -> str:
+    """A count with thin spaces, or a dash."""
     return "–" if missing(value) else f"{value:,.0f}".replace(",", "\u202f")

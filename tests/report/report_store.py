@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kdbench.report.read import HISTORIES, Runs, Tables, tidy
+from kdbench.report.read import Runs, tidy
+from kdbench.report.store import HISTORIES, Tables
 
 HASH = hashlib.sha256(b"synthetic digits").hexdigest()
 SYNTHETIC = "synthetic runs for tests: nothing was trained"

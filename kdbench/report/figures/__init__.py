@@ -2,32 +2,25 @@
 
 from collections.abc import Callable, Iterator
 
-from kdbench.report.figures import across, beyond, comparison, search
+from kdbench.report.figures import across, beyond, comparison, protocols, search
 from kdbench.report.material import Material
 from kdbench.report.style import Figure
 
+Maker = Callable[[Material], Iterator[Figure]]
 # Section of the page -> the figures in it, in order.
-SECTIONS: dict[str, tuple[Callable[[Material], Iterator[Figure]], ...]] = {
-    "leaderboards": (comparison.leaderboards,),
+SECTIONS: dict[str, tuple[Maker, ...]] = {
+    "leaderboards": (comparison.leaderboards, comparison.default_and_tuned),
     "fractions": (comparison.accuracy_by_fraction, comparison.gain_by_fraction),
     "learning": (comparison.learning,),
-    "search": (
-        comparison.default_and_tuned,
-        search.expected,
-        search.so_far,
-        search.importances,
-        search.slices,
-        search.agreements,
-    ),
+    "search": (search.expected, search.so_far, search.importances, search.agreements),
+    "slices": (search.slices,),
     "beyond": (
         beyond.cost,
         beyond.sizes,
         beyond.behaviour,
         beyond.exits,
-        beyond.omitted,
-        beyond.temperature,
+        protocols.omitted,
+        protocols.temperature,
     ),
     "across": (across.overall, across.critical_difference),
 }
-
-__all__ = ["SECTIONS"]

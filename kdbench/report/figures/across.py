@@ -3,48 +3,43 @@
 from collections.abc import Iterator
 
 from kdbench.report import style
-from kdbench.report.figures.comparison import percent
+from kdbench.report.figures import comparison
+from kdbench.report.frames import records
 from kdbench.report.leaderboard import BASELINES
 from kdbench.report.material import Material
-from kdbench.report.overall import overall as summarise
-from kdbench.report.overall import rank_test
 
 
 def overall(material: Material) -> Iterator[style.Figure]:
     """Interquartile mean of the gains over the baseline, over all blocks."""
-    found = summarise(material.largest)
+    found = material.overall
     if found is None:
         return
     table = found.table
-    figure, axes = style.canvas(5.4, 1.0 + 0.25 * len(table))
-    axes.grid(axis="y", visible=False)
-    for place, row in enumerate(table.to_dict("records")):
+    figure, axes = style.canvas(5.4, comparison.height(len(table)))
+    for place, row in enumerate(records(table)):
         mark = material.marks[row["method"]]
         axes.plot([row["low"], row["high"]], [place, place], color=mark.colour, linewidth=2.2)
-        axes.plot(row["gain"], place, **mark.point, markersize=6.5)
-    axes.axvline(0, color=style.INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
-    axes.set_yticks(range(len(table)), table["method"])
-    axes.set_ylim(len(table) - 0.4, -0.6)
-    axes.xaxis.set_major_formatter(percent())
-    axes.set_xlabel(f"gain over {BASELINES[0]}, interquartile mean")
+        axes.plot(row["gain"], place, **mark.point, ms=6.5)
+    axes.axvline(0, **style.REFERENCE)
+    comparison.rows(axes, list(table["method"]), f"gain over {BASELINES[0]}, interquartile mean")
     yield style.Figure(
         "overall-gain",
         f"Gain over {BASELINES[0]} across {found.blocks} blocks",
-        "Interquartile mean over all seeds and blocks with a 95 % stratified bootstrap interval; methods present in"
-        " every block.",
-        "; ".join(f"{row.method} {row.gain:+.2%}" for row in table.itertuples()),
+        "Interquartile mean over all seeds and blocks with a 95 % stratified bootstrap interval; methods that"
+        " are complete in every block.",
+        "; ".join(f"{row['method']} {row['gain']:+.2%}" for row in records(table)),
         figure,
     )
 
 
 def critical_difference(material: Material) -> Iterator[style.Figure]:
     """Mean ranks over blocks; a bar joins methods that Nemenyi's test does not separate."""
-    test = rank_test(material.largest)
+    test = material.rank_test
     if test is None:
         return
     from scikit_posthocs import critical_difference_diagram
 
-    figure, axes = style.canvas(6.4, 1.4 + 0.16 * len(test.ranks))
+    figure, axes = style.canvas(6.4, 1.2 + 0.2 * len(test.ranks))
     axes.grid(visible=False)
     critical_difference_diagram(
         test.ranks,
@@ -52,7 +47,7 @@ def critical_difference(material: Material) -> Iterator[style.Figure]:
         ax=axes,
         color_palette={name: material.marks[name].colour for name in test.ranks.index},
         label_fmt_left="{label} ({rank:.2f})  ",
-        label_fmt_right="  {label} ({rank:.2f})",
+        label_fmt_right="  ({rank:.2f}) {label}",
         text_h_margin=0.3,
         crossbar_props={"color": style.INK, "marker": None, "linewidth": 2.5},
         elbow_props={"linewidth": 0.9},

@@ -1,0 +1,172 @@
+"""A tracking store's runs in long form, as they lie there.
+
+Databases are read with a few SQL statements, because MLflow's client needs minutes for the histories of
+thousands of
+runs; servers are read through the client. Both give the same tables, so that all that follows is the same
+code.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from kdbench.errors import UserError, mistake
+
+# Histories that the report draws: over a server each other one would be a request per run for nothing.
+HISTORIES = ("val/accuracy", "audit/test_accuracy")
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+LONG = ("run_id", "key", "value")
+RUN = ("run_id", "experiment_id", "suite", "name", "status", "start_time", "end_time", "artifact_uri")
+_LARGEST = 1.7e308  # MLflow's databases hold an infinite value as the largest double
+_DEFAULT = "Default"  # an experiment that every store has
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Runs in long form."""
+
+    runs: pd.DataFrame  # RUN; times in ms
+    tags: pd.DataFrame  # LONG
+    params: pd.DataFrame  # LONG
+    metrics: pd.DataFrame  # LONG: the last value logged
+    histories: pd.DataFrame  # LONG and step, of HISTORIES
+
+
+def read_tables(suites: Sequence[str], uri: str) -> Tables:
+    """All runs of the experiments `suites`. Raises UserError where the store or one of them is not there."""
+    return _read_database(suites, uri) if uri.startswith(DATABASES) else _read_client(suites, uri)
+
+
+def _check(suites: Sequence[str], known: Iterable[str], uri: str) -> None:
+    names = sorted(set(known) - {_DEFAULT})
+    allowed = f"an experiment in {uri}: " + (", ".join(names) or "there is none yet; launch a suite first")
+    absent = [mistake("suite", suite, allowed, names=names) for suite in suites if suite not in names]
+    if absent:
+        raise UserError(absent)
+
+
+def _read_database(suites: Sequence[str], uri: str) -> Tables:
+    engine = sa.create_engine(uri)
+    file = engine.url.database
+    # SQLite would create a file that is missing.
+    if uri.startswith("sqlite") and not (file and Path(file).exists()):
+        raise UserError([mistake("tracking URI", uri, "an MLflow store that exists; launch a suite first")])
+    try:
+        with engine.connect() as connection:
+            return _select(connection, suites, uri)
+    except sa.exc.DBAPIError as error:
+        why = str(error.orig).splitlines()[0]
+        raise UserError([mistake("tracking URI", uri, f"a database of MLflow's ({why})")]) from error
+    finally:
+        engine.dispose()
+
+
+def _select(connection: sa.Connection, suites: Sequence[str], uri: str) -> Tables:
+    experiments = _table("experiments", "experiment_id", "name", "lifecycle_stage")
+    query = sa.select(experiments.c.name, experiments.c.experiment_id)
+    active = connection.execute(query.where(experiments.c.lifecycle_stage == "active")).all()
+    numbers = {name: number for name, number in active}
+    _check(suites, numbers, uri)
+    runs = _table(
+        "runs",
+        "run_uuid",
+        *("experiment_id", "name", "status", "start_time", "end_time", "artifact_uri"),
+        "lifecycle_stage",
+    )
+    ours = runs.c.experiment_id.in_([numbers[suite] for suite in suites])
+    wanted = sa.and_(ours, runs.c.lifecycle_stage == "active")
+    found = _frame(connection, sa.select(*runs.c).where(wanted)).rename(columns={"run_uuid": "run_id"})
+    names = {numbers[suite]: suite for suite in suites}
+    found = found.assign(suite=found["experiment_id"].map(names))
+
+    def long(name: str, *more: str, only: Sequence[str] = ()) -> pd.DataFrame:
+        table = _table(name, "run_uuid", "key", "value", *more)
+        columns = [table.c.run_uuid.label("run_id"), *(c for c in table.c if c.name != "run_uuid")]
+        joined = table.join(runs, table.c.run_uuid == runs.c.run_uuid)
+        query = sa.select(*columns).select_from(joined).where(wanted)
+        return _frame(connection, query.where(table.c.key.in_(only)) if only else query)
+
+    histories = _restored(long("metrics", "is_nan", "timestamp", "step", only=HISTORIES))
+    histories = histories.sort_values(["run_id", "key", "step", "timestamp"])
+    histories = histories.drop_duplicates(["run_id", "key", "step"], keep="last")
+    return Tables(
+        found.assign(experiment_id=found["experiment_id"].astype(str))[list(RUN)],
+        long("tags"),
+        long("params"),
+        _restored(long("latest_metrics", "is_nan"))[list(LONG)],
+        histories[[*LONG, "step"]],
+    )
+
+
+def _table(name: str, *columns: str) -> sa.TableClause:
+    return sa.table(name, *(sa.column(column) for column in columns))
+
+
+def _frame(connection: sa.Connection, query: sa.Select[Any]) -> pd.DataFrame:
+    rows = connection.execute(query)
+    return pd.DataFrame(rows.fetchall(), columns=list(rows.keys()))
+
+
+def _restored(metrics: pd.DataFrame) -> pd.DataFrame:
+    """NaN and infinity as they were logged."""
+    value = metrics["value"].astype(float).mask(metrics["is_nan"].astype(bool))
+    return metrics.assign(value=value.mask(value > _LARGEST, math.inf).mask(value < -_LARGEST, -math.inf))
+
+
+def _read_client(suites: Sequence[str], uri: str) -> Tables:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        numbers = {experiment.name: experiment.experiment_id for experiment in client.search_experiments()}
+    except MlflowException as error:
+        allowed = f"an MLflow server that answers ({str(error.message).splitlines()[0]})"
+        raise UserError([mistake("tracking URI", uri, allowed)]) from error
+    _check(suites, numbers, uri)
+    found = [(suite, run) for suite in suites for run in _pages(client, numbers[suite])]
+    infos = [
+        (i.run_id, i.experiment_id, suite, i.run_name, i.status, i.start_time, i.end_time, i.artifact_uri)
+        for suite, i in ((suite, run.info) for suite, run in found)
+    ]
+    data = [(run.info.run_id, run.data) for _, run in found]
+    return Tables(
+        pd.DataFrame(infos, columns=list(RUN)),
+        _long((run, parts.tags) for run, parts in data),
+        _long((run, parts.params) for run, parts in data),
+        _long((run, parts.metrics) for run, parts in data),
+        _histories(client, [(run, key) for run, parts in data for key in HISTORIES if key in parts.metrics]),
+    )
+
+
+def _pages(client: Any, experiment: str) -> Iterator[Any]:
+    token = None
+    while True:
+        page = client.search_runs([experiment], max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _long(runs: Iterable[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:
+    rows = [(run, key, value) for run, values in runs for key, value in values.items()]
+    return pd.DataFrame(rows, columns=list(LONG))
+
+
+def _histories(client: Any, asked: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    with ThreadPoolExecutor(8) as pool:  # many small requests: waiting, not work
+        answers = list(pool.map(lambda pair: client.get_metric_history(*pair), asked))
+    values = {
+        (run, key, point.step): point.value
+        for (run, key), points in zip(asked, answers, strict=True)
+        for point in sorted(points, key=lambda point: (point.step, point.timestamp))
+    }
+    rows = [(run, key, value, step) for (run, key, step), value in values.items()]
+    return pd.DataFrame(rows, columns=[*LONG, "step"])
