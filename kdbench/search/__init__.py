@@ -22,10 +22,11 @@ def launch(
 ) -> "Summary":
     """Do what is missing of `plan` and repeat nothing.
 
-    Records, teachers and students lie in `home`, or under the suite's `storage:` where that is set. `tracker` is
-    told of every run; closing it is the caller's, and so is holding `locks.only_launch` meanwhile. `address` is that of a Ray cluster; None: `$RAY_ADDRESS`, else
-    a Ray of this machine for this launch alone. `progress` is told how it goes. `execute` is the function that
-    trains, as "module:function", importable in workers; see `kdbench.training.execute`.
+    Records, teachers and students lie in `home`, or under the suite's `storage:` where that is set. `tracker`
+    is told of every run; closing it is the caller's, and so is holding `locks.only_launch` meanwhile. `address`
+    is that of a Ray cluster; None: `$RAY_ADDRESS`, else a Ray of this machine for this launch alone. `progress`
+    is told how it goes. `execute` is the function that trains, as "module:function", importable in workers; see
+    `kdbench.training.execute`.
 
     Returns what there is at the end, also after SIGINT and SIGTERM; `Summary.exit_code` is the command's. Ray
     and Optuna are imported only if something is to do.

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import threading
 from collections.abc import Iterator
 
 # Read by Ray when it is imported.
@@ -17,6 +18,9 @@ ENVIRONMENT = {
     "TUNE_MAX_PENDING_TRIALS_PG": "100000",  # the searcher decides how many runs wait
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a lost worker is retried and noted
 }
+LEAVE_S = 15.0  # seconds that leaving Ray may take
+# Loggers that advise Tuner.restore, which kdbench never uses, and miss metrics that nobody wants.
+LOUD = ("ray.tune", "ray.train", "ray.air")
 
 
 def prepare() -> None:
@@ -27,7 +31,7 @@ def prepare() -> None:
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """Ray at `address`, at `RAY_ADDRESS`, or a new local one. Left running only where it ran before."""
+    """Ray at `address`, at `$RAY_ADDRESS`, or a new local one. Left running only where it ran before."""
     import ray
 
     if ray.is_initialized():
@@ -36,21 +40,18 @@ def connected(address: str | None) -> Iterator[None]:
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     options = {"include_dashboard": False} if address == "local" else {}
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    for name in (
-        "ray.tune",
-        "ray.train",
-        "ray.air",
-    ):  # they advise Tuner.restore and miss metrics that nobody wants
+    for name in LOUD:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         yield
     finally:
-        ray.shutdown()
+        _leave()
 
 
-def has_gpu(address: str) -> bool:
-    """Whether a cluster that runs has a GPU somewhere."""
+def _leave() -> None:
+    """Shut Ray down; where it does not answer, because a signal to the process group ended it, let it be."""
     import ray
 
-    with connected(address):
-        return ray.cluster_resources().get("GPU", 0) > 0
+    thread = threading.Thread(target=ray.shutdown, daemon=True)
+    thread.start()
+    thread.join(LEAVE_S)

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 from kdbench import plan as planning
 from kdbench.methods.contract import Scalar
@@ -21,6 +21,8 @@ KILLS = 3  # times that a run is tried again after its worker died
 LOSSES = 30  # times that it is tried again after a node went away: not its fault, but not for ever either
 
 Teacher = Job | ImportedTeacher | None
+# How a run is lost: its node went away, its worker died, or it raised where no outcome could be made of that.
+Loss = Literal["node", "worker", "error"]
 
 
 class Books(Protocol):
@@ -122,17 +124,19 @@ class Dispatcher:
         outcome["history"] = tuple(Epoch(**epoch) for epoch in outcome["history"])
         self._end(flight, replace(flight.record, **outcome))
 
-    def lost(self, key: str, why: str, *, node: bool) -> None:
-        """The worker of a run is gone, with its whole node or not."""
+    def lost(self, key: str, loss: Loss, why: str) -> None:
+        """A run will not report any more; `why` is for a person."""
         flight = self.flights.get(key)
         if flight is None:
             return
-        flight.losses += node
-        flight.kills += not node
-        if flight.kills <= KILLS and flight.losses <= LOSSES:
+        flight.losses += loss == "node"
+        flight.kills += loss == "worker"
+        if loss == "error":
+            self._fail(flight, "error", why)
+        elif flight.kills <= KILLS and flight.losses <= LOSSES:
             self._restart(flight, alone=flight.work.alone)
-            return
-        self._fail(flight, "killed", why)
+        else:
+            self._fail(flight, "killed", why)
 
     @property
     def expects_more(self) -> bool:
@@ -176,7 +180,8 @@ class Dispatcher:
             final = self.finals.known[key]
             if self._ledger.has(key) or key in self.flights or self._hopeless(final.job.teacher):
                 continue
-            if self._ready(final.job.teacher):
+            rival = self.finals.rival(key)
+            if self._ready(final.job.teacher) and (self._ready(rival) or self._hopeless(rival)):
                 return self._hand_out("final", key, final.job, tuple(final.runs))
             due.append(key)
         return None
@@ -198,7 +203,9 @@ class Dispatcher:
     ) -> Work:
         share = self._shares.get(runs[0].pair, self._shares[""])
         keep = kind == "final" and self._plan.suite.students.keep != "none"
-        work = Work(kind, key, job, share, keep_student=keep, device=self._plan.device)
+        rival = self.finals.rival(key) if kind == "final" else None
+        rival = rival if self._ready(rival) else None
+        work = Work(kind, key, job, share, keep, self._plan.device, rival)
         record = Record(
             key=key,
             kind=kind,

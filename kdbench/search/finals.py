@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from kdbench import plan as planning
 from kdbench.keys import content_key
 from kdbench.plan import FinalSlot, Plan, Run
+from kdbench.plan.jobs import teacher_of
 from kdbench.search.trial import Trial
-from kdbench.training.job import Job, job_key
+from kdbench.training.job import ImportedTeacher, Job, job_key
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Finals:
         self.defaults: tuple[str, ...] = tuple(self.known)
 
     def settle(self, study: str, best: Trial | None) -> list[Run]:
-        """A study is over, with this best trial; returns the runs that are known now, new or under a new name.
+        """A study is over, with this best trial; returns the runs known by that, new or under a new name.
 
         Where the tuned configuration is the default one, both are one run, `tuned,default`. Without a best
         trial the runs get keys of their own and can only be recorded as failed.
@@ -46,6 +47,21 @@ class Finals:
         runs = [self.of_slot[slot] for slot in slots]
         self.tuned[study] = tuple(dict.fromkeys(run.key for run in runs)) if best else ()
         return runs
+
+    def rival(self, key: str) -> Job | ImportedTeacher | None:
+        """The teacher that a final run is compared with: its pair's, if that is imported or in the plan.
+
+        A run that stands for several pairs is compared with nobody: its one record cannot tell them apart.
+        """
+        pairs = {run.pair for run in self.known[key].runs}
+        found = [pair for pair in self._plan.suite.pairs if pair.title in pairs]
+        if len(found) != 1:
+            return None
+        fraction = self.known[key].job.split.fraction
+        teacher = teacher_of(self._plan.suite, self._plan.facts, found[0], "pair", fraction)
+        planned = {item.key for item in self._plan.teachers}
+        trained = isinstance(teacher, Job) and job_key(teacher, self._plan.device) in planned
+        return teacher if trained or isinstance(teacher, ImportedTeacher) else None
 
     def _add(self, slot: FinalSlot, best: Trial) -> Run:
         study = next(study for study in self._plan.studies if study.key == slot.study)

@@ -10,7 +10,6 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import ActorUnavailableError
 from ray.tune import PlacementGroupFactory
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -18,7 +17,7 @@ from ray.tune.search import Searcher
 
 from kdbench.search import worker
 from kdbench.search.decisions import Decisions
-from kdbench.search.dispatcher import Dispatcher
+from kdbench.search.dispatcher import Dispatcher, Loss
 from kdbench.search.slots import Slots, whole_device
 from kdbench.search.work import MESSAGE, Message, Work
 
@@ -38,7 +37,7 @@ class PlanSearcher(Searcher):  # type: ignore[misc]
             decisions,
         )
         self._keys: dict[str, str] = {}  # Tune's trial id -> key, of the live ones
-        self._causes: dict[str, BaseException | None] = {}
+        self._causes: dict[str, str] = {}  # why a trial of Tune failed
 
     def set_search_properties(self, metric: Any, mode: Any, config: Any, **spec: Any) -> bool:
         """Nothing to set: the dispatcher knows."""
@@ -68,7 +67,7 @@ class PlanSearcher(Searcher):  # type: ignore[misc]
         with self._decisions.timed("report"):
             return self._dispatcher.report(self._keys[trial_id], message)
 
-    def failed(self, trial_id: str, cause: BaseException | None) -> None:
+    def failed(self, trial_id: str, cause: str) -> None:
         """Tune is about to say that this trial has failed; it does not say why."""
         self._causes[trial_id] = cause
 
@@ -80,11 +79,11 @@ class PlanSearcher(Searcher):  # type: ignore[misc]
     ) -> None:
         """A trial of Tune is over: its training has ended, was stopped, or its worker is gone."""
         key = self._keys.pop(trial_id, None)
-        cause = self._causes.pop(trial_id, None)
+        cause = self._causes.pop(trial_id, "")
         if key is None:
             return
         if error:
-            self._dispatcher.lost(key, str(cause or "the worker died"), node=_node_lost(cause))
+            self._dispatcher.lost(key, loss_of(cause), _last_line(cause))
         elif result and MESSAGE in result:
             message = Message.decode(result[MESSAGE])
             self._slots.busy(message.busy)
@@ -104,9 +103,16 @@ class PlanSearcher(Searcher):  # type: ignore[misc]
         return {}
 
 
-def _node_lost(cause: BaseException | None) -> bool:
-    """Whether a node went away, rather than a worker on it."""
-    return isinstance(cause, ActorUnavailableError) or "node" in str(getattr(cause, "error_msg", "")).lower()
+def loss_of(cause: str) -> Loss:
+    """What Ray's words say of a lost run: its node went away, its worker died, or its code raised."""
+    if "node has died" in cause or "node was preempted" in cause or "is unavailable" in cause:
+        return "node"
+    died = ("The actor died", "The actor is dead", "Worker died", "killed by the OS")
+    return "worker" if any(words in cause for words in died) else "error"
+
+
+def _last_line(cause: str) -> str:
+    return (cause.strip().splitlines() or ["the worker died"])[-1]
 
 
 class PlanScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -132,7 +138,12 @@ class PlanScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Remember why, for the searcher is told only that."""
-        self._searcher.failed(trial.trial_id, trial.get_pickled_error())
+        path = trial.error_file
+        self._searcher.failed(trial.trial_id, Path(path).read_text() if path and Path(path).exists() else "")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as the searcher's."""
+        return {}
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """The longest waiting trial whose own actor is not starting.

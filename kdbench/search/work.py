@@ -33,8 +33,8 @@ class Work:
     key: str
     job: Job
     share: Share
-    keep_student: bool = False
-    device: str = "cpu"  # "cpu" or "cuda"
+    keep_student: bool  # of final runs
+    device: str  # "cpu" or "cuda"
     pair_teacher: Job | ImportedTeacher | None = None  # whom a final run is compared with
     alone: bool = False  # nothing else may run on its device: it ran out of memory beside others
 

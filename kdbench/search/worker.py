@@ -16,7 +16,7 @@ from kdbench.search.work import MESSAGE, Message, Work
 
 
 def run(config: Mapping[str, Any]) -> None:
-    """Do `config["work"]`, reporting to the driver. Ray calls this for every run anew, in a process that stays.
+    """Do `config["work"]`, reporting to the driver. Called for every run anew, in a process that stays.
 
     Beside the work, `config` says where the state lies (`home`), what is known of the data set (`facts`), and
     which function trains (`execute`, as "module:function").
