@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from kdbench.models.layers import Dropout
 from kdbench.models.outputs import Outputs
-from kdbench.models.registry import Site, family
+from kdbench.models.registry import NUMBER, Site, family
 
 
 class Mlp(nn.Module):
@@ -40,7 +40,7 @@ class Mlp(nn.Module):
 
 @family(
     "mlp-<width>x<depth>",
-    r"mlp-(\d+)x(\d+)",
+    f"mlp-{NUMBER}x{NUMBER}",
     examples=("mlp-1200x2", "mlp-800x2"),
     valid=lambda width, depth: 1 <= width <= 65536 and 1 <= depth <= 64,
 )

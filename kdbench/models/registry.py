@@ -10,6 +10,8 @@ from torch import nn
 
 from kdbench.errors import Mistake, UserError, mistake
 
+NUMBER = "([1-9][0-9]{0,5})"  # in a pattern: one spelling per number, small enough to be meant
+
 Make = TypeVar("Make", bound=Callable[..., nn.Module])
 
 

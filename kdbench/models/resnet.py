@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from kdbench.models.layers import conv, initialise, pooled
 from kdbench.models.outputs import Outputs
-from kdbench.models.registry import Site, family
+from kdbench.models.registry import NUMBER, Site, family
 
 
 class ZeroPad(nn.Module):
@@ -127,7 +127,7 @@ def _is_cifar_depth(depth: int) -> bool:
 
 @family(
     "resnet<6n+2>",
-    r"resnet(\d+)",
+    f"resnet{NUMBER}",
     examples=("resnet8", "resnet14", "resnet20", "resnet26", "resnet32", "resnet44", "resnet56", "resnet110"),
     valid=lambda depth: _is_cifar_depth(depth) and depth not in _DEEP,
 )
@@ -138,7 +138,7 @@ def cifar_resnet(site: Site, depth: int) -> nn.Module:
 
 @family(
     "resnet<6n+2>w<base>",
-    r"resnet(\d+)w(\d+)",
+    f"resnet{NUMBER}w{NUMBER}",
     examples=("resnet8w4", "resnet14w8"),
     valid=lambda depth, base: _is_cifar_depth(depth) and 1 <= base <= 4096,
 )
@@ -150,7 +150,7 @@ def based_resnet(site: Site, depth: int, base: int) -> nn.Module:
 
 @family(
     "resnet<6n+2>x4",
-    r"resnet(\d+)x4",
+    f"resnet{NUMBER}x4",
     examples=("resnet8x4", "resnet32x4"),
     valid=_is_cifar_depth,
 )
@@ -169,7 +169,7 @@ _DEEP: dict[int, tuple[type[Basic] | type[Bottleneck], tuple[int, ...]]] = {
 
 @family(
     "resnet<18 | 34 | 50>",
-    r"resnet(\d+)",
+    f"resnet{NUMBER}",
     examples=("resnet18", "resnet34", "resnet50"),
     valid=lambda depth: depth in _DEEP,
 )

@@ -19,6 +19,7 @@ from kdbench.models.layers import Dropout, pooled
 from kdbench.models.outputs import Outputs
 from kdbench.models.registry import Site, family
 
+_PASSING = (Dropout, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.MaxPool2d)
 _FLAT_STAGES = 4  # of networks of one resolution
 
 
@@ -153,7 +154,11 @@ class _Graph:
                 found.append(node)
             furthest = max(furthest, last_use[index])
         classifier = max(place[node] for node in self.nodes if self.works(node))
-        return [node for node in found if 0 < place[node] < classifier]
+        return [node for node in found if 0 < place[node] < classifier and not self._is_passing(node)]
+
+    def _is_passing(self, node: fx.Node) -> bool:
+        """Whether the node only pools or drops: what follows a stage, not its end."""
+        return isinstance(self.module(node), _PASSING) or "pool" in getattr(node.target, "__name__", "")
 
     def before_relu(self, node: fx.Node) -> fx.Node:
         """What this node's ReLU receives; the node itself where it is none."""
@@ -218,7 +223,7 @@ def _classifiers() -> tuple[str, ...]:
 
 @family(
     "torchvision:<classifier>",
-    r"torchvision:(\w+)",
+    "torchvision:([a-z0-9_]+)",
     examples=("torchvision:resnet18", "torchvision:mobilenet_v3_small"),
     valid=lambda name: f"torchvision:{name}" in _classifiers(),
     more=_classifiers,

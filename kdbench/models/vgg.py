@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from kdbench.models.layers import initialise, pooled
 from kdbench.models.outputs import Outputs
-from kdbench.models.registry import Site, family
+from kdbench.models.registry import NUMBER, Site, family
 
 _LAYERS = {
     8: (1, 1, 1, 1, 1),
@@ -55,7 +55,7 @@ class Vgg(nn.Module):
 
 @family(
     "vgg<8 | 11 | 13 | 16 | 19>",
-    r"vgg(\d+)",
+    f"vgg{NUMBER}",
     examples=tuple(f"vgg{depth}" for depth in _LAYERS),
     valid=lambda depth: depth in _LAYERS,
 )

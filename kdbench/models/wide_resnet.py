@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from kdbench.models.layers import Dropout, conv, initialise, pooled
 from kdbench.models.outputs import Outputs
-from kdbench.models.registry import Site, family
+from kdbench.models.registry import NUMBER, Site, family
 
 
 class Block(nn.Module):
@@ -71,7 +71,7 @@ class WideResNet(nn.Module):
 
 @family(
     "wrn-<6n+4>-<k>",
-    r"wrn-(\d+)-(\d+)",
+    f"wrn-{NUMBER}-{NUMBER}",
     examples=("wrn-16-1", "wrn-16-2", "wrn-22-4", "wrn-28-2", "wrn-28-10", "wrn-40-1", "wrn-40-2"),
     valid=lambda depth, widen: 10 <= depth <= 1000 and depth % 6 == 4 and 1 <= widen <= 64,
 )
