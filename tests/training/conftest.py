@@ -1,7 +1,9 @@
 """A small real training: a fifth of the digits, a tiny network, methods that misbehave on purpose."""
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from kdbench.methods import contract
 from kdbench.methods.contract import Method
 from kdbench.training.job import Job, Split
 from kdbench.training.recipe import Recipe
+
+sys.path.insert(0, str(Path(__file__).parent))  # for misbehaving.py, which several tests share
 
 SPEC = DatasetSpec("digits")
 SPLIT = Split(validation=0.2, seed=0, fraction=0.2)
@@ -34,7 +38,7 @@ def facts() -> Facts:
 
 @pytest.fixture(scope="session")
 def digits(facts: Facts) -> TrainingData:
-    """230 training images, 287 validation images."""
+    """229 training images, 287 validation images."""
     return data.make_training(SPEC, facts, SPLIT, "cpu")
 
 
