@@ -33,8 +33,9 @@ def confidence_weighted(student_logits: Tensor, teacher_logits: Tensor, labels: 
 
     Logits (B, C), labels (B,); the weights are divided by their batch mean. In nats, mean over the batch.
     """
-    confidence = torch.softmax(teacher_logits.detach().float(), dim=1).amax(dim=1)
-    each = F.cross_entropy(student_logits.float(), labels, reduction="none")
+    dtype = torch.promote_types(student_logits.dtype, torch.float32)
+    confidence = torch.softmax(teacher_logits.detach(), dim=1, dtype=dtype).amax(dim=1)
+    each = F.cross_entropy(student_logits.to(dtype), labels, reduction="none")
     return (confidence / confidence.mean() * each).mean()
 
 
