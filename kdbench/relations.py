@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-CHUNK = 2**22  # elements of the largest intermediate of the angle loss, as far as one B×B matrix allows
+# Elements of the largest intermediate of the angle loss (at least B², one vertex): on a CPU what fits its cache,
+# on other devices what keeps them busy.
+CHUNKS = {"cpu": 2**17, "other": 2**22}
 
 
 def full_precision(x: Tensor) -> torch.autocast:
@@ -75,13 +77,11 @@ class _AngleLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(gram: Tensor, inverse: Tensor, teacher_gram: Tensor, teacher_inverse: Tensor) -> Tensor:
-        sums = [
-            functional.smooth_l1_loss(ours, theirs, reduction="sum")
-            for (_, ours), (_, theirs) in zip(
-                _angles(gram, inverse), _angles(teacher_gram, teacher_inverse), strict=True
-            )
-        ]
-        return torch.stack(sums).sum() / len(gram) ** 3
+        total = gram.new_zeros(())
+        chunks = zip(_angles(gram, inverse), _angles(teacher_gram, teacher_inverse), strict=True)
+        for (_, ours), (_, theirs) in chunks:
+            total = total + functional.smooth_l1_loss(ours, theirs, reduction="sum")
+        return total / len(gram) ** 3
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -91,29 +91,31 @@ class _AngleLoss(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         gram, inverse, *teacher = ctx.saved_tensors
         scale = gradient / len(gram) ** 3
-        products, rows, by_inverse = [], [], []
-        chunks = zip(_slices(len(gram)), _angles(gram, inverse), _angles(*teacher), strict=True)
-        for chunk, (inner, ours), (_, theirs) in chunks:
+        by_gram, per_vertex, by_inverse = (torch.zeros_like(gram) for _ in range(3))
+        chunks = zip(_slices(gram), _angles(gram, inverse), _angles(*teacher), strict=True)
+        for (start, end), (inner, ours), (_, theirs) in chunks:
             by_cosine = (ours - theirs).clamp(-1, 1) * scale  # derivative of smooth-L1, beta 1
-            by_inner = by_cosine * inverse[chunk][:, :, None] * inverse[chunk][:, None, :]
-            products.append(by_inner.sum(0))
-            rows.append(by_inner.sum(2))
-            by_inverse.append(2 * (by_cosine * inner * inverse[chunk][:, None, :]).sum(2))
+            inverses = inverse[start:end]
+            by_inner = by_cosine * inverses[:, :, None] * inverses[:, None, :]
+            by_gram = by_gram + by_inner.sum(0)
+            per_vertex = per_vertex.slice_scatter(by_inner.sum(2), 0, start, end)
+            by_own = 2 * (by_cosine * inner * inverses[:, None, :]).sum(2)
+            by_inverse = by_inverse.slice_scatter(by_own, 0, start, end)
         # inner = G_ik − G_ji − G_jk + G_jj, symmetric in i and k
-        per_vertex = torch.cat(rows)
-        by_gram = torch.stack(products).sum(0) - 2 * per_vertex + torch.diag(per_vertex.sum(1))
-        return by_gram, torch.cat(by_inverse), None, None
+        by_gram = by_gram - 2 * per_vertex + torch.diag(per_vertex.sum(1))
+        return by_gram, by_inverse, None, None
 
 
-def _slices(size: int) -> list[slice]:
-    step = max(1, CHUNK // size**2)
-    return [slice(start, start + step) for start in range(0, size, step)]
+def _slices(gram: Tensor) -> list[tuple[int, int]]:
+    size = len(gram)
+    step = max(1, CHUNKS["cpu" if gram.device.type == "cpu" else "other"] // size**2)
+    return [(start, min(start + step, size)) for start in range(0, size, step)]
 
 
 def _angles(gram: Tensor, inverse: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Inner products of e_i − e_j and e_k − e_j, and their cosines: (chunk of j, i, k) each."""
-    for chunk in _slices(len(gram)):
-        to_vertex, inverses = gram[chunk], inverse[chunk]
-        own = gram.diagonal()[chunk]
+    for start, end in _slices(gram):
+        to_vertex, inverses = gram[start:end], inverse[start:end]
+        own = gram.diagonal()[start:end]
         inner = gram - to_vertex[:, :, None] - to_vertex[:, None, :] + own[:, None, None]
         yield inner, inner * inverses[:, :, None] * inverses[:, None, :]
