@@ -51,9 +51,18 @@ def device_of(wanted: Suite, address: str | None) -> str:
         return "cuda" if wanted.resources.gpu else "cpu"
     if address is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda" if _has_gpu(address) else "cpu"
+
+
+def _has_gpu(address: str) -> bool:
+    """Whether the cluster at `address` has a GPU somewhere."""
     from kdbench.search import cluster
 
-    return "cuda" if cluster.has_gpu(address) else "cpu"
+    cluster.prepare()
+    import ray
+
+    with cluster.connected(address):
+        return bool(ray.cluster_resources().get("GPU", 0))
 
 
 def launched(name: str, home: Home) -> str:

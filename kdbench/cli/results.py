@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast, get_args
 
 import typer
 
@@ -10,8 +11,9 @@ from kdbench.cli.planning import launched, launches
 from kdbench.cli.words import counted
 from kdbench.errors import UserError, mistake
 from kdbench.home import Home
+from kdbench.tracking.exports import Format
 
-_FORMATS = ("pt2", "onnx", "safetensors")
+_FORMATS = get_args(Format)
 REPORTS = Path("reports")
 
 
@@ -71,7 +73,7 @@ def export(
         label=label,
         pair=pair or pairs[0],
         fraction=fraction or max(suite.fractions),
-        format=form,  # type: ignore[arg-type] - checked above
+        format=cast(Format, form),
         out=out,
     )
     typer.echo(f"Student: {written.absolute()}")
