@@ -83,10 +83,9 @@ def _prepare(classifier: nn.Module, site: Site) -> None:
         first.in_channels = site.shape[0]
         first.weight = nn.Parameter(torch.empty(first.out_channels, site.shape[0], *first.kernel_size))
         first.reset_parameters()
+    # Images that it cannot take fail here; later torch.fx would print its own report of it.
     with torch.no_grad():
-        classifier.eval()(
-            torch.zeros(1, *site.shape)
-        )  # images it cannot take fail here, before torch.fx reports them
+        classifier.eval()(torch.zeros(1, *site.shape))
 
 
 def _points(classifier: nn.Module, site: Site, tracer: dict[str, Any]) -> _Points:
@@ -208,7 +207,7 @@ def _as_map(value: Tensor, channels_last: bool) -> Tensor:
     """(B, c, h, w) of a map in either layout, or of tokens (B, n, c) less the class tokens before them."""
     if value.ndim == 3:
         side = math.isqrt(value.shape[1])
-        return value[:, -side * side :].transpose(1, 2).reshape(len(value), -1, side, side)
+        return value[:, -side * side :].transpose(1, 2).reshape(value.shape[0], -1, side, side)
     if channels_last and value.shape[1] == value.shape[2] != value.shape[3]:
         return value.permute(0, 3, 1, 2)
     return value
