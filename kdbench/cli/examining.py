@@ -15,6 +15,7 @@ import torch
 import typer
 
 from kdbench import __version__, home, tracking
+from kdbench.cli.planning import check_address
 from kdbench.cli.words import size
 from kdbench.errors import UserError
 from kdbench.home import Home
@@ -93,6 +94,7 @@ def _cluster(findings: _Findings, address: str, state: Home) -> None:
     import ray
 
     try:
+        check_address(address)
         with cluster.connected(address):
             for node, seen, asked, answered in _ask_nodes(ray, str(state.root)):
                 skew = max(asked - seen["time"], seen["time"] - answered, 0.0)
@@ -100,8 +102,8 @@ def _cluster(findings: _Findings, address: str, state: Home) -> None:
                 where = seen["fault"] or " can be written"
                 said = f"{seen['versions']}; clock off by {skew:.1f} s; state{where}"
                 findings.tell(f"node {node}", said, good=good)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        findings.tell("Ray", f"{address}: {str(error).splitlines()[0]}", good=False)
+    except (ConnectionError, RuntimeError, UserError, ValueError) as error:
+        findings.tell("Ray", f"{address}: {str(error).strip().splitlines()[-1]}", good=False)
 
 
 def _ask_nodes(ray: Any, folder: str) -> Iterator[tuple[str, dict[str, Any], float, float]]:

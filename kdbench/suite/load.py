@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,15 +114,26 @@ def _normal_form(raw: Mapping[str, Any]) -> dict[str, Any]:
     normal = {key: value for key, value in raw.items() if not (key in _SECTIONS and value is None)}
     if isinstance(normal.get("dataset"), str):
         normal["dataset"] = {"name": normal["dataset"]}
+    if isinstance(normal.get("dataset"), Mapping):
+        normal["dataset"] = _with_variables(normal["dataset"], ("root", "parquet", "folder"))
     if isinstance(normal.get("teacher", {}), Mapping):
         normal["teacher"] = {"epochs": TEACHER_EPOCHS} | dict(normal.get("teacher", {}))
     if normal.get("methods", "all") == "all":
-        normal["methods"] = list(methods.names())
+        normal["methods"] = ["all"]
     if isinstance(normal["methods"], list):
-        normal["methods"] = [_entry(item) for item in normal["methods"]]
+        normal["methods"] = [_entry(item) for item in _with_all(normal["methods"])]
     if isinstance(normal.get("pairs"), list):
         normal["pairs"] = [_pair(item) for item in normal["pairs"]]
     return normal
+
+
+def _with_all(entries: list[Any]) -> list[Any]:
+    """The list with every method that it does not name in the place of the item `all`."""
+    named = {
+        item["method"] if isinstance(item, Mapping) and "method" in item else str(item) for item in entries
+    }
+    rest = [name for name in methods.names() if name not in named]
+    return [name for item in entries for name in (rest if item == "all" else [item])]
 
 
 def _entry(item: Any) -> Any:
@@ -130,9 +142,20 @@ def _entry(item: Any) -> Any:
 
 
 def _pair(item: Any) -> Any:
-    if isinstance(item, Mapping) and isinstance(item.get("teacher"), str):
-        return {**item, "teacher": {"model": item["teacher"]}}
-    return item
+    if not isinstance(item, Mapping):
+        return item
+    teacher = item.get("teacher")
+    if isinstance(teacher, str):
+        teacher = {"model": teacher}
+    if isinstance(teacher, Mapping):
+        teacher = _with_variables(teacher, ("weights",))
+    return {**item, "teacher": teacher} if "teacher" in item else item
+
+
+def _with_variables(value: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
+    """The mapping with `$VARIABLES` in its paths replaced; one that is not set stays, and is named as missing."""
+    known = {name: os.path.expandvars(value[name]) for name in paths if isinstance(value.get(name), str)}
+    return {**value, **known}
 
 
 def _with_absolute_weights(pair: Any, base: Path) -> Any:
