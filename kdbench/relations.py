@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# Elements of the largest intermediate of the angle loss (at least B², one vertex): on a CPU what fits its cache,
-# on other devices what keeps them busy.
+# Elements of the largest intermediate of the angle loss (at least B², one vertex): on a CPU what fits its
+# cache, on other devices what keeps them busy.
 CHUNKS = {"cpu": 2**17, "other": 2**22}
 
 

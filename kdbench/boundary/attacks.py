@@ -32,8 +32,8 @@ class Budget:
 
 CW_WEIGHT = 10.0  # of the misclassification against the squared L2 norm, in pixel units
 
-# Moves images (B, c, h, w) of the classes `base` (B,), which the network predicts for them. Accepted are those
-# that have left their base class; of noise, all.
+# Moves images (B, c, h, w) of the classes `base` (B,), which the network predicts for them. Accepted are
+# those that have left their base class; of noise, all.
 Source = Callable[[nn.Module, Tensor, Tensor, Budget], BoundarySamples]
 
 

@@ -57,26 +57,23 @@ def boundary_supporting_samples(  # noqa: PLR0913
         raise ValueError(f"unknown step rule {step_rule!r}; allowed: authors, linearised")
     # an outer no_grad or inference_mode must not reach the gradient of the images
     with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
-        moved, prediction, steps = (
-            images.detach().clone(),
-            base.clone(),
-            torch.zeros_like(base, dtype=torch.int64),
-        )
+        moved = images.detach().clone()
+        prediction, steps = base.clone(), torch.zeros_like(base, dtype=torch.int64)
         bounds = _expanded(clip, moved)
         live = torch.arange(len(moved), device=moved.device)
         for update in range(max_steps + 1):
             if len(live) == 0:
                 break
-            current = moved[live].requires_grad_()
+            current = moved[live].requires_grad_(update < max_steps)
             logits = logits_of(model, current)
             prediction[live] = logits.argmax(1)
             inside = prediction[live] == base[live]
             if update == max_steps or not inside.any():
                 break
-            difference = _difference(logits, base[live], target[live])
-            (gradient,) = torch.autograd.grad(difference[inside].sum(), current)
             live = live[inside]
-            step = _step(difference[inside].detach() + epsilon, gradient[inside], step_rule)
+            difference = _difference(logits[inside], base[live], target[live])
+            gradient = _gradient(difference, current)[inside]
+            step = _step(difference.detach() + epsilon, gradient, step_rule)
             moved[live] = _clamped(moved[live] - step_size * step, bounds, live)
             steps[live] += 1
     left = prediction != base
@@ -86,6 +83,13 @@ def boundary_supporting_samples(  # noqa: PLR0913
 def _difference(logits: Tensor, base: Tensor, target: Tensor) -> Tensor:
     """(n,) by how much each sample prefers its base class to its target."""
     return (logits.gather(1, base[:, None]) - logits.gather(1, target[:, None])).squeeze(1)
+
+
+def _gradient(values: Tensor, images: Tensor) -> Tensor:
+    """Of the sum of `values`; zero for a network that does not look at its images."""
+    if not values.requires_grad:
+        return torch.zeros_like(images)
+    return torch.autograd.grad(values.sum(), images, materialize_grads=True)[0]
 
 
 def _step(length: Tensor, gradient: Tensor, rule: StepRule) -> Tensor:

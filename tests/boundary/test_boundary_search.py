@@ -146,12 +146,24 @@ class Flat(nn.Module):
         return images.flatten(1)[:, :2] * 0 + torch.tensor([1.0, 0.0])
 
 
+class Blind(nn.Module):
+    """Logits that do not even depend on the images, but on a parameter."""
+
+    def __init__(self, learns: bool) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor([1.0, 0.0]), requires_grad=learns)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits.expand(len(images), 2)
+
+
+@pytest.mark.parametrize("model", [Flat(), Blind(True), Blind(False)], ids=["flat", "blind", "frozen"])
 @pytest.mark.parametrize("rule", ["authors", "linearised"])
 @pytest.mark.parametrize("keep_other_classes", [False, True])
-def test_zero_gradient_is_no_nan_and_not_accepted(rule, keep_other_classes):
+def test_zero_gradient_is_no_nan_and_not_accepted(model, rule, keep_other_classes):
     images = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     found = boundary_supporting_samples(
-        Flat(),
+        model,
         images,
         torch.tensor([0, 0, 0]),
         torch.tensor([1, 1, 0]),  # the last one aims at its own class
@@ -162,6 +174,7 @@ def test_zero_gradient_is_no_nan_and_not_accepted(rule, keep_other_classes):
         keep_other_classes=keep_other_classes,
     )
     assert torch.equal(found.images, images)
+    assert found.steps.tolist() == [4, 4, 4]
     assert not found.accepted.any()
 
 
