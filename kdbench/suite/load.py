@@ -129,9 +129,7 @@ def _normal_form(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_all(entries: list[Any]) -> list[Any]:
     """The list with every method that it does not name in the place of the item `all`."""
-    named = {
-        item["method"] if isinstance(item, Mapping) and "method" in item else str(item) for item in entries
-    }
+    named = {str(item.get("method") if isinstance(item, Mapping) else item) for item in entries}
     rest = [name for name in methods.names() if name not in named]
     return [name for item in entries for name in (rest if item == "all" else [item])]
 
@@ -153,7 +151,7 @@ def _pair(item: Any) -> Any:
 
 
 def _with_variables(value: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
-    """The mapping with `$VARIABLES` in its paths replaced; one that is not set stays, and is named as missing."""
+    """The mapping with `$VARIABLES` in its paths replaced; what is not set stays and is named as missing."""
     known = {name: os.path.expandvars(value[name]) for name in paths if isinstance(value.get(name), str)}
     return {**value, **known}
 
