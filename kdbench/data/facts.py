@@ -145,7 +145,7 @@ def _from_json(values: dict[str, Any]) -> _Measured:
 
 
 def _cache_file(spec: DatasetSpec, source: Source) -> Path | None:
-    """Where the measurements of these very files are kept; None for data without files of their own."""
+    """Where the measurements of these very files are kept; None where there are none yet."""
     try:
         files = source.files()
         stamps = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]

@@ -23,7 +23,7 @@ class Source(Protocol):
         ...
 
     def files(self) -> list[Path]:
-        """Every file that the content depends on; none for data that come with a package."""
+        """Every file that the content depends on."""
         ...
 
     def note(self) -> str:
@@ -38,10 +38,16 @@ def data_root(spec: DatasetSpec) -> Path:
 
 
 def missing(spec: DatasetSpec, layout: str, download: str = "") -> UserError:
-    """The answer where a built-in set is not at its root: the three places, and how to get it."""
+    """The answer where a built-in set is not, or not whole, at its root: the three places, how to get it."""
     allowed = f"{layout} in dataset.root, else $KDBENCH_DATA, else ~/.cache/kdbench"
     return UserError(
-        [Mistake("dataset", f"'{spec.name}', which is not in {data_root(spec)}", allowed + download)]
+        [
+            Mistake(
+                "dataset",
+                f"'{spec.name}', which is missing or damaged in {data_root(spec)}",
+                allowed + download,
+            )
+        ]
     )
 
 

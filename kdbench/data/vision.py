@@ -1,4 +1,7 @@
-"""The data sets that torchvision reads and can download: MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100, SVHN."""
+"""The data sets that torchvision reads and can download: MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100, SVHN.
+
+The CIFARs are pickles; torchvision opens them only where their checksums are those of the originals.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,8 @@ _SETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cifar100": ("CIFAR100", ("cifar-100-python/*",)),
     "svhn": ("SVHN", ("train_32x32.mat", "test_32x32.mat")),
 }
+# torchvision's answers to missing and damaged files.
+_DAMAGE = (RuntimeError, FileNotFoundError, ValueError, AssertionError)
 _HOW_TO_DOWNLOAD = "; `dataset: {name: …, download: true}` downloads it"
 
 
@@ -59,10 +64,7 @@ class Vision:
     def _open(self, part: Part) -> Any:
         try:
             return self._construct(part, download=False)
-        except (
-            RuntimeError,
-            FileNotFoundError,
-        ) as absent:  # torchvision's answers to missing or damaged files
+        except _DAMAGE as absent:
             if not self.spec.download:
                 raise missing(self.spec, "the files in torchvision's layout", _HOW_TO_DOWNLOAD) from absent
         return self._download(part)
@@ -73,7 +75,7 @@ class Vision:
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / f".{self.spec.name}.lock"):
                 return self._construct(part, download=True)
-        except (OSError, RuntimeError) as failure:  # URLError is an OSError; RuntimeError: damaged on the way
+        except (OSError, *_DAMAGE) as failure:  # URLError is an OSError
             reason = " ".join(str(failure).split())
             given = f"download: true, but downloading '{self.spec.name}' to {root} failed: {reason}"
             allowed = "a machine that reaches the data set's server, or the files put there by hand"

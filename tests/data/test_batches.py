@@ -84,13 +84,14 @@ IMAGES = (
 
 
 def moved_by(image: torch.Tensor, down: int, right: int) -> torch.Tensor:
-    """The image moved down and right, pixel by pixel; black moves in."""
-    _, height, width = image.shape
-    moved = torch.zeros_like(image)
-    for y in range(height):
-        for x in range(width):
-            if 0 <= y - down < height and 0 <= x - right < width:
-                moved[:, y, x] = image[:, y - down, x - right]
+    """The image rolled down and right, what came round blackened."""
+    moved = image.roll((down, right), (1, 2))
+    moved[:, : max(down, 0)] = 0
+    moved[:, :, : max(right, 0)] = 0
+    if down < 0:
+        moved[:, down:] = 0
+    if right < 0:
+        moved[:, :, right:] = 0
     return moved
 
 
@@ -102,7 +103,7 @@ def places(augmented: torch.Tensor, image: torch.Tensor, most: int) -> list[tupl
 @pytest.mark.parametrize("shift", [1, 2])
 def test_shift_moves_each_image_by_whole_pixels(shift):
     seen = set()
-    for seed in range(40):
+    for seed in range(30):
         for image, result in zip(IMAGES, augment(IMAGES, "shift", shift, generator(seed)), strict=True):
             found = places(result, image, shift)
             assert len(found) == 1
@@ -120,13 +121,13 @@ def test_crop_moves_by_an_eighth_of_the_side():
 
 
 def test_crop_flip_mirrors_every_other_image():
-    images = torch.randint(1, 256, (400, 2, 8, 8), generator=generator(), dtype=torch.uint8)
+    images = torch.randint(1, 256, (200, 2, 8, 8), generator=generator(), dtype=torch.uint8)
     mirrored = 0
     for image, result in zip(images, augment(images, "crop-flip", 0, generator(1)), strict=True):
         straight, turned = places(result, image, 1), places(result, image.flip(-1), 1)
         assert len(straight) + len(turned) == 1
         mirrored += len(turned)
-    assert 150 < mirrored < 250  # five standard deviations of a fair coin
+    assert 65 < mirrored < 135  # five standard deviations of a fair coin
 
 
 def test_augmentation_is_its_generators():

@@ -286,6 +286,24 @@ def test_svhn_digit_ten_is_zero(made_root: Path):
     assert train.labels.tolist() == [number % 10 for number in range(40)]
 
 
+@pytest.mark.parametrize("size", [0, 3, 10, 100])
+def test_a_damaged_mnist_is_answered(made_root: Path, size: int):
+    path = made_root / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(UserError, match="missing or damaged"):
+        data.facts(DatasetSpec("mnist", root=str(made_root)))
+
+
+def test_a_pickle_that_is_no_cifar_is_not_opened(tmp_path: Path):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name in ("batches.meta", "test_batch", *(f"data_batch_{number}" for number in range(1, 6))):
+        (folder / name).write_bytes(pickle.dumps(Malice(tmp_path / "touched")))
+    with pytest.raises(UserError, match="missing or damaged"):
+        data.facts(DatasetSpec("cifar10", root=str(tmp_path)))
+    assert not (tmp_path / "touched").exists()
+
+
 def test_downloading_without_a_network_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def unreachable(*_args, **_options):
         raise URLError("no route to host")
