@@ -3,11 +3,11 @@
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdbench.models import MultiExit, Outputs
@@ -54,58 +54,63 @@ def _wait(device: torch.device) -> None:
 
 
 def exits(network: MultiExit, image: Tensor) -> list[Network]:
-    """What really runs when a multi-exit network answers at each of its exits, shallow to deep.
+    """The work that a multi-exit network does to answer `image` (1, c, h, w) at each exit, shallow to deep.
 
-    A forward that is to stop at an exit is broken off where the next stage begins: at the first call of a
-    module that receives the stage's feature. `image` (1, c, h, w) is run once to find these places.
+    Each is to be called with that image, to be counted and timed: a forward is broken off at the first layer
+    after the exit's stage, and the exit's own layers run on what the stage gave for the image before.
     """
-    calls: list[_Call] = []
+    events: list[object] = []
     hooks = [
-        module.register_forward_pre_hook(lambda module, inputs: calls.append(_Call(module, inputs)))
+        module.register_forward_pre_hook(lambda module, _: events.append(module))
         for module in network.backbone.modules()
         if not list(module.children())
     ]
-    with torch.no_grad():
+    with torch.no_grad(), _Recorder(events):
         features = network.backbone(image).features[1:-1]
     for hook in hooks:
         hook.remove()
-    shallow = [_Truncated(network, number, _place(calls, feature)) for number, feature in enumerate(features)]
+    shallow = [_Truncated(network, n, feature, _place(events, feature)) for n, feature in enumerate(features)]
     return [*shallow, network.backbone]
 
 
-@dataclass
-class _Call:
-    module: nn.Module
-    inputs: tuple[Any, ...]
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the result of every operation."""
+
+    def __init__(self, events: list[object]):
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._events = events
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self._events.append(result)
+        return result
 
 
-def _place(calls: list[_Call], feature: Tensor) -> tuple[nn.Module, int]:
-    """The module that first receives `feature`, and how often it was called before."""
-    for position, call in enumerate(calls):
-        if any(item is feature for item in call.inputs):
-            return call.module, sum(before.module is call.module for before in calls[:position])
-    raise ValueError("no layer receives this feature")
+def _place(events: list[object], feature: Tensor) -> tuple[nn.Module, int]:
+    """The layer that is called first once `feature` is there, and how often it was called before."""
+    done = max(number for number, event in enumerate(events) if event is feature)
+    after = next(n for n, event in enumerate(events) if n > done and isinstance(event, nn.Module))
+    return events[after], sum(event is events[after] for event in events[:after])  # type: ignore[return-value]
 
 
 class _Reached(Exception):  # noqa: N818 - not an error
-    """The end of the part of a network that is wanted."""
+    """The part of a forward that is wanted has been done."""
 
 
 class _Truncated:
     """A multi-exit network up to one of its shallow exits."""
 
-    def __init__(self, network: MultiExit, number: int, place: tuple[nn.Module, int]):
-        self._network, self._number = network, number
+    def __init__(self, network: MultiExit, number: int, feature: Tensor, place: tuple[nn.Module, int]):
+        self._network, self._number, self._feature = network, number, feature
         self._module, self._calls = place
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Logits of the exit."""
-        left, feature = self._calls, image
+        """Logits of the exit for the image that it was made with."""
+        left = self._calls
 
         def stop(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            nonlocal left, feature
+            nonlocal left
             if left == 0:
-                feature = inputs[0]
                 raise _Reached
             left -= 1
 
@@ -116,5 +121,6 @@ class _Truncated:
             pass
         finally:
             hook.remove()
-        logits: Tensor = self._network.linears[self._number](self._network.bottlenecks[self._number](feature))
+        vector = self._network.bottlenecks[self._number](self._feature)
+        logits: Tensor = self._network.linears[self._number](vector)
         return logits

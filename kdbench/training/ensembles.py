@@ -1,4 +1,4 @@
-"""Several networks, or several exits of one, that answer together: evaluated, never a method's accuracy."""
+"""Answers of several networks together, and of the exits of one: evaluated, never a method's accuracy."""
 
 from collections.abc import Sequence
 
@@ -30,3 +30,16 @@ class ExitAverage(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Probabilities (B, C) for normalised images (B, c, h, w)."""
         return torch.stack([leave.logits.softmax(1) for leave in self.network(images).exits]).mean(0)
+
+
+class ExitAlone(nn.Module):
+    """One exit of a network, counted from 0, shallow to deep."""
+
+    def __init__(self, network: MultiExit, number: int):
+        super().__init__()
+        self.network, self.number = network, number
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, C) for normalised images (B, c, h, w)."""
+        logits: Tensor = self.network(images).exits[self.number].logits
+        return logits

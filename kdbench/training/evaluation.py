@@ -12,9 +12,10 @@ from kdbench.data import Facts, Images
 from kdbench.models import MultiExit, Outputs
 from kdbench.seeds import derive
 from kdbench.training import cost, omitted
-from kdbench.training.ensembles import ExitAverage
+from kdbench.training.ensembles import ExitAlone, ExitAverage
 from kdbench.training.inference import chunks, predict, score
 from kdbench.training.inputs import Pixels
+from kdbench.training.precision import exact
 from kdbench.training.robustness import attacked, robust_accuracy_fgsm, robust_accuracy_pgd
 
 # Bumped by hand whenever one of these numbers is computed in another way.
@@ -120,7 +121,7 @@ def _exits(model: MultiExit, test: Images, pixels: Pixels) -> dict[str, float]:
     values = {"eval/ensemble_accuracy": _accuracy(ExitAverage(model), test, pixels)}
     image = pixels(test.images[:1])
     for number, network in enumerate(cost.exits(model, image), 1):
-        values[f"eval/exit{number}_accuracy"] = _accuracy(network, test, pixels)
+        values[f"eval/exit{number}_accuracy"] = _accuracy(ExitAlone(model, number - 1), test, pixels)
         values[f"eval/exit{number}_latency_ms"] = cost.latency_ms(network, image)
         values[f"eval/exit{number}_flops"] = cost.flops(network, image)
     return values
@@ -130,10 +131,11 @@ def _exits(model: MultiExit, test: Images, pixels: Pixels) -> dict[str, float]:
 def _accuracy(network: Callable[[Tensor], Tensor | Outputs], test: Images, pixels: Pixels) -> float:
     """Of whatever answers normalised images with Outputs, logits or probabilities."""
     right = 0
-    for images, labels in zip(chunks(test.images), chunks(test.labels), strict=True):
-        answer = network(pixels(images))
-        scores = answer.logits if isinstance(answer, Outputs) else answer
-        right += int((scores.argmax(1) == labels).sum())
+    with exact(test.images.device):
+        for images, labels in zip(chunks(test.images), chunks(test.labels), strict=True):
+            answer = network(pixels(images))
+            scores = answer.logits if isinstance(answer, Outputs) else answer
+            right += int((scores.argmax(1) == labels).sum())
     return right / len(test)
 
 

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from kdbench.data import Images
 from kdbench.training.inputs import Pixels
+from kdbench.training.precision import exact
 
 _CHUNK = {
     "cpu": 256,
@@ -33,7 +34,8 @@ def predict(model: nn.Module, images: Tensor, pixels: Pixels) -> Tensor:
     """Logits (N, C) float32 for uint8 images (N, c, h, w); the model comes back in the mode it was in."""
     training = model.training
     model.eval()
-    logits = torch.cat([model(pixels(chunk)).logits for chunk in chunks(images)])
+    with exact(images.device):
+        logits = torch.cat([model(pixels(chunk)).logits for chunk in chunks(images)])
     model.train(training)
     return logits.float()
 

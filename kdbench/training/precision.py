@@ -16,6 +16,13 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
+def exact(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Whole float32 also in CUDA's convolutions, so that another machine finds the same accuracy."""
+    if device.type == "cuda":
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)  # type: ignore[no-untyped-call, no-any-return]
+    return contextlib.nullcontext()
+
+
 def to_device(value: Movable, device: torch.device) -> Movable:
     """`value` on `device`, its four-dimensional tensors channels-last on CUDA."""
     if device.type == "cuda":

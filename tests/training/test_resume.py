@@ -30,8 +30,12 @@ def _killed_after(epoch: int) -> Callable[[Epoch], None]:
 
 
 def _equal(one: Trained, other: Trained) -> bool:
-    first, second = one.student.state_dict(), other.student.state_dict()
-    return one.history == other.history and all(torch.equal(first[name], second[name]) for name in first)
+    networks = [(one.student, other.student)]
+    if one.ensemble is not None and other.ensemble is not None:
+        networks.append((one.ensemble, other.ensemble))
+    states = [(first.state_dict(), second.state_dict()) for first, second in networks]
+    same = all(torch.equal(first[name], second[name]) for first, second in states for name in first)
+    return same and one.history == other.history and (one.ensemble is None) == (other.ensemble is None)
 
 
 CASES = {
