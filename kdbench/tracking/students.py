@@ -69,7 +69,7 @@ def _save(packaged: Packaged, folder: Path, run: str, model: LoggedModel) -> Non
     shape = packaged.card.shape
     example = np.zeros((2, *shape), dtype=np.uint8)
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *shape), "images")]),
+        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *shape))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(packaged.card.classes)))]),
     )
     mlflow.pytorch.save_model(
