@@ -19,7 +19,7 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
 def exact(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Whole float32 also in CUDA's convolutions, so that another machine finds the same accuracy."""
     if device.type == "cuda":
-        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)  # type: ignore[no-untyped-call, no-any-return]
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
     return contextlib.nullcontext()
 
 
