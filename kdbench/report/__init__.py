@@ -9,16 +9,13 @@ __all__ = ["make"]
 def make(
     suites: Sequence[str], *, uri: str, out: Path, launch: Path | None = None, ui: str | None = None
 ) -> Path:
-    """Write the report of these suites into `out`; returns its `index.html`.
+    """Write the report of these suites (= MLflow experiments) into `out`; returns its `index.html`.
+
+    All results come from the tracking URI `uri`. `launch` is the folder of a launch on this machine, whose
+    plan.json is read where the store's is out of reach. `ui` is the address of a running MLflow page, to
+    which numbers link where `uri` is a database. Files of an earlier report in the folder `out` are replaced.
 
     A store or a suite that is not there, or two contents under one data set's name, raise UserError.
-
-    Args:
-        suites: names of suites, which are the names of MLflow experiments.
-        uri: MLflow tracking URI; all results come from there.
-        out: folder of the report, made where it is missing. Files of an earlier report in it are replaced.
-        launch: folder of a launch on this machine, whose plan.json is read where the store's is out of reach.
-        ui: address of a running MLflow page for links, where `uri` is a database (`kdbench ui`).
     """
     # Imported here: pandas, SciPy and matplotlib take seconds that `kdbench --help` must not.
     from kdbench.report import page, plans, read, searches, tables, verdict

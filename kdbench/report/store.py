@@ -9,7 +9,7 @@ code.
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ HISTORIES = ("val/accuracy", "audit/test_accuracy")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 LONG = ("run_id", "key", "value")
 RUN = ("run_id", "experiment_id", "suite", "name", "status", "start_time", "end_time", "artifact_uri")
-_LARGEST = 1.7e308  # MLflow's databases hold an infinite value as the largest double
+_LARGEST = 1.7e308  # MLflow keeps an infinite value as the largest double
 _DEFAULT = "Default"  # an experiment that every store has
 
 
@@ -40,7 +40,8 @@ class Tables:
 
 def read_tables(suites: Sequence[str], uri: str) -> Tables:
     """All runs of the experiments `suites`. Raises UserError where the store or one of them is not there."""
-    return _read_database(suites, uri) if uri.startswith(DATABASES) else _read_client(suites, uri)
+    tables = read_database(suites, uri) if uri.startswith(DATABASES) else read_client(suites, uri)
+    return replace(tables, metrics=_with_infinity(tables.metrics), histories=_with_infinity(tables.histories))
 
 
 def _check(suites: Sequence[str], known: Iterable[str], uri: str) -> None:
@@ -51,7 +52,8 @@ def _check(suites: Sequence[str], known: Iterable[str], uri: str) -> None:
         raise UserError(absent)
 
 
-def _read_database(suites: Sequence[str], uri: str) -> Tables:
+def read_database(suites: Sequence[str], uri: str) -> Tables:
+    """The tables by SQL."""
     engine = sa.create_engine(uri)
     file = engine.url.database
     # SQLite would create a file that is missing.
@@ -92,14 +94,14 @@ def _select(connection: sa.Connection, suites: Sequence[str], uri: str) -> Table
         query = sa.select(*columns).select_from(joined).where(wanted)
         return _frame(connection, query.where(table.c.key.in_(only)) if only else query)
 
-    histories = _restored(long("metrics", "is_nan", "timestamp", "step", only=HISTORIES))
+    histories = _with_nan(long("metrics", "is_nan", "timestamp", "step", only=HISTORIES))
     histories = histories.sort_values(["run_id", "key", "step", "timestamp"])
     histories = histories.drop_duplicates(["run_id", "key", "step"], keep="last")
     return Tables(
         found.assign(experiment_id=found["experiment_id"].astype(str))[list(RUN)],
         long("tags"),
         long("params"),
-        _restored(long("latest_metrics", "is_nan"))[list(LONG)],
+        _with_nan(long("latest_metrics", "is_nan"))[list(LONG)],
         histories[[*LONG, "step"]],
     )
 
@@ -113,13 +115,18 @@ def _frame(connection: sa.Connection, query: sa.Select[Any]) -> pd.DataFrame:
     return pd.DataFrame(rows.fetchall(), columns=list(rows.keys()))
 
 
-def _restored(metrics: pd.DataFrame) -> pd.DataFrame:
-    """NaN and infinity as they were logged."""
-    value = metrics["value"].astype(float).mask(metrics["is_nan"].astype(bool))
+def _with_nan(metrics: pd.DataFrame) -> pd.DataFrame:
+    """A database holds NaN as 0 with a mark."""
+    return metrics.assign(value=metrics["value"].astype(float).mask(metrics["is_nan"].astype(bool)))
+
+
+def _with_infinity(metrics: pd.DataFrame) -> pd.DataFrame:
+    value = metrics["value"].astype(float)
     return metrics.assign(value=value.mask(value > _LARGEST, math.inf).mask(value < -_LARGEST, -math.inf))
 
 
-def _read_client(suites: Sequence[str], uri: str) -> Tables:
+def read_client(suites: Sequence[str], uri: str) -> Tables:
+    """The tables through MLflow's client."""
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 

@@ -118,9 +118,10 @@ def limit(axes: Axes, axis: str, values: Values, room: float = 0.12) -> None:
 def bands(axes: Axes, lines: Mapping[str, Band], marks: style.Marks, shown: list[str], view: Values) -> None:
     """Draw the highlighted methods with their names, all others as thin grey lines.
 
-    The first highlighted ones and the baselines have bands; `view` holds the heights that must be seen.
+    Few lines all have bands; of many the best two and the baselines. `view` holds the heights to be seen.
     """
-    with_band = {*(name for name in shown if name in BASELINES), *shown[:BANDS]}
+    some = {*(name for name in shown if name in BASELINES), *shown[:2]}
+    with_band = shown if len(shown) <= BANDS else some
     for name in sorted(lines, key=shown.__contains__):
         line = lines[name]
         if name not in shown:
@@ -136,7 +137,7 @@ def bands(axes: Axes, lines: Mapping[str, Band], marks: style.Marks, shown: list
 
 def words(lines: int, shown: int) -> str:
     """A caption's words for the bands that were left out and the lines drawn in grey."""
-    few = f" Bands of the best {BANDS} and the baselines only." if shown > BANDS else ""
+    few = " Bands of the best two and the baselines only." if shown > BANDS else ""
     return few + others(lines, shown)
 
 

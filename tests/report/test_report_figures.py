@@ -1,0 +1,100 @@
+import dataclasses
+
+import matplotlib as mpl
+import pytest
+import report_store as rs
+
+from kdbench.report import labels, plans, style
+from kdbench.report.figures import SECTIONS, across, beyond, protocols
+from kdbench.report.material import Material, highlighted
+
+TWO = rs.Setting(methods=("original", "hinton"), pairs=("t->mlp-30x2", "t->mlp-300x2"), trials=8, extras=True)
+
+
+def material(made) -> Material:
+    return Material(rs.frames(made), plans.Plans())
+
+
+def drawn(make, made) -> dict[str, style.Figure]:
+    with style.look():
+        return {figure.name: figure for figure in make(material(made))}
+
+
+def test_nothing_is_drawn_without_data() -> None:
+    assert not any(list(make(material([]))) for makers in SECTIONS.values() for make in makers)
+
+
+def test_no_panel_is_empty_where_metrics_are_missing() -> None:
+    made = rs.runs(dataclasses.replace(TWO, extras=False))
+    for make in (beyond.sizes, beyond.behaviour, beyond.exits, protocols.omitted, across.critical_difference):
+        assert drawn(make, made) == {}
+
+
+def test_temperature_has_one_line_per_student() -> None:
+    found = drawn(protocols.temperature, rs.runs(TWO))
+    assert set(found) == {"temperature-synthetic-t-hinton", "temperature-synthetic-t-original"}
+    names = [text.get_text() for text in found["temperature-synthetic-t-hinton"].canvas.axes[0].texts]
+    assert sorted(names) == ["mlp-300x2", "mlp-30x2"]
+
+
+def test_omitted_classes_show_three_settings() -> None:
+    bias = {"eval/accuracy_bias_validation": 0.96, "audit/accuracy_bias_test": 0.97}
+    found = drawn(protocols.omitted, [rs.replace(r, bias) if r.kind == "final" else r for r in rs.runs(TWO)])
+    assert len(found) == 2
+    legend = next(iter(found.values())).canvas.axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == list(protocols.BIASES.values())
+
+
+def test_sizes_compare_students() -> None:
+    made = [
+        rs.replace(run, {"eval/parameters": float(len(run.tags["pair"]))}) if run.kind == "final" else run
+        for run in rs.runs(TWO)
+    ]
+    assert set(drawn(beyond.sizes, made)) == {"size-digits-parameters", "size-digits-latency"}
+
+
+def test_exits_show_the_ensemble() -> None:
+    (figure,) = drawn(beyond.exits, rs.runs(rs.Setting(methods=("byot",), trials=1, extras=True))).values()
+    line, star = figure.canvas.axes[0].lines
+    assert len(line.get_xdata()) == 3 and star.get_ydata()[0] > line.get_ydata()[-1]
+
+
+def test_marks_differ_and_stay() -> None:
+    names = [f"m{index:02}" for index in range(40)]
+    made = style.marks([*names, "original"], "original")
+    looks = {(mark.colour, mark.marker) for mark in made.values()}
+    assert len(looks) == 41
+    assert made == style.marks([*reversed(names), "original"], "original")
+    assert made["original"].colour == style.INK
+
+
+def test_lines_in_colour_are_few_and_hold_the_baselines() -> None:
+    names = [*(f"m{index:02}" for index in range(38)), "hinton", "original"]
+    shown = highlighted(names)
+    assert (
+        len(shown) == style.HIGHLIGHTED
+        and shown[:2] == ["m00", "m01"]
+        and shown[-2:] == ["hinton", "original"]
+    )
+    assert highlighted(names[:10]) == names[:10]
+
+
+def test_labels_are_spread() -> None:
+    assert labels.spread([1.0, 5.0], 1.0) == [1.0, 5.0]
+    assert labels.spread([1.0, 1.0, 1.0], 1.0) == [0.0, 1.0, 2.0]
+    places = labels.spread([0.0, 0.1, 0.2, 5.0, 5.1], 1.0)
+    assert all(b - a >= 1 - 1e-9 for a, b in zip(places, places[1:], strict=False))
+    assert places[:3] == pytest.approx([-0.9, 0.1, 1.1])
+
+
+def test_an_inlined_drawing_follows_the_page(tmp_path) -> None:
+    before = dict(mpl.rcParams)
+    with style.look():
+        figure, axes = style.canvas()
+        axes.plot([0, 1], [0, 1], color=style.COLOURS[0][0])
+        axes.set_xlabel("a < b & $x$")
+        svg = style.save(style.Figure("name", "", "", "", figure), tmp_path)
+    assert dict(mpl.rcParams) == before
+    assert svg.startswith("<svg ") and "var(--c0)" in svg and style.COLOURS[0][0] not in svg
+    assert "a &lt; b &amp; $x$" in svg and "<style" not in svg and "<metadata" not in svg
+    assert style.COLOURS[0][0] in (tmp_path / "name.svg").read_text()
