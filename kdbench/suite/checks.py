@@ -194,7 +194,7 @@ def _shared(raw: Raw) -> Iterator[Mistake]:
 def _grace(raw: Raw) -> Iterator[Mistake]:
     search = {**Search().model_dump(), **section(raw, "search")}
     grace, epochs = search["grace_epochs"], section(raw, "training").get("epochs", Recipe().epochs)
-    if search["scheduler"] == "asha" and fits(grace, 1) and fits(epochs, 1) and grace >= epochs:
+    if search["scheduler"] == "asha" and fits(grace, 1) and fits(epochs, 1) and grace >= epochs >= 1:
         allowed = f"an integer below training.epochs, which is {epochs} (or scheduler: none)"
         yield mistake("search.grace_epochs", grace, allowed)
 

@@ -67,22 +67,26 @@ def build(raw: Mapping[str, Any], base: Path, file: str = "") -> Suite:
 def validate(raw: Mapping[str, Any], base: Path, file: str) -> tuple[Suite | None, list[Mistake]]:
     """The Suite that `raw`, in normal form, describes (None where it is not valid) and all its mistakes."""
     raw = _with_searched_fraction(raw)
-    found = list(checks.all_of(raw, file))
-    found.extend(_replace_parsed(raw, base, file))
+    known = dict(raw)  # without what is faulty
+    found: list[Mistake] = []
     for key in ("teacher", "training"):
         if isinstance(raw.get(key), Mapping):
             faults = list(mistakes.of_recipe(raw[key], key, file))
-            found.extend(faults)
-            raw[key] = {} if faults else raw[key]
+            found += faults
+            known[key] = {} if faults else raw[key]
+    found += checks.all_of(raw, file)
+    found += _replace_parsed(known, raw, base, file)
     if isinstance(raw.get("storage"), str) and "://" not in raw["storage"]:
-        raw["storage"] = str(base / Path(raw["storage"]).expanduser())
+        known["storage"] = str(base / Path(raw["storage"]).expanduser())
     if isinstance(raw.get("pairs"), list):
-        raw["pairs"] = [_with_absolute_weights(pair, base) for pair in raw["pairs"]]
-    found.extend(checks.files(raw, file))
+        known["pairs"] = [_with_absolute_weights(pair, base) for pair in raw["pairs"]]
+    found += checks.files(known, file)
+    suite = None
     try:
-        return Suite.model_validate_json(json.dumps(raw)), found
+        suite = Suite.model_validate_json(json.dumps(known))
     except ValidationError as error:
-        return None, [*mistakes.of_suite(error, raw, file), *found]
+        found += mistakes.of_suite(error, known, file)
+    return suite, list({item.key: item for item in reversed(found)}.values())[::-1]
 
 
 def _with_searched_fraction(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,19 +98,20 @@ def _with_searched_fraction(raw: Mapping[str, Any]) -> dict[str, Any]:
     return dict(raw)
 
 
-def _replace_parsed(raw: dict[str, Any], base: Path, file: str) -> Iterator[Mistake]:
-    """Put the parsed forms of `dataset` and `spaces`, which rooms of their own parse, into `raw`."""
-    for key, default in (("dataset", {"name": "digits"}), ("spaces", {})):
-        value = raw.pop(key, default)
-        try:
-            if key == "dataset":
-                raw[key] = dataclasses.asdict(data.parse(value, base, file))
-            else:
-                parsed = overrides.parse(value, checks.labels(raw), checks.shared(raw), file)
-                raw[key] = json.loads(json.dumps(parsed, default=dataclasses.asdict))
-        except UserError as error:
-            yield from error.mistakes
-            raw[key] = {"name": "digits"} if key == "dataset" else {}
+def _replace_parsed(
+    known: dict[str, Any], raw: Mapping[str, Any], base: Path, file: str
+) -> Iterator[Mistake]:
+    """Put the parsed forms of `dataset` and `spaces`, which have parsers of their own, into `known`."""
+    known["dataset"], known["spaces"] = {"name": "digits"}, {}
+    try:
+        known["dataset"] = dataclasses.asdict(data.parse(raw.get("dataset", "digits"), base, file))
+    except UserError as error:
+        yield from error.mistakes
+    try:
+        parsed = overrides.parse(raw.get("spaces", {}), checks.labels(raw), checks.shared(raw), file)
+        known["spaces"] = json.loads(json.dumps(parsed, default=dataclasses.asdict))
+    except UserError as error:
+        yield from error.mistakes
 
 
 def _normal_form(raw: Mapping[str, Any]) -> dict[str, Any]:
