@@ -141,7 +141,8 @@ def _teachers(suite: Suite, studies: Sequence[Study], device: str) -> tuple[Plan
 def _nearest(studies: Sequence[Study], pair: str, label: str, fraction: float) -> Study:
     """The study that a final at `fraction` takes its configuration from; ties go to the larger fraction."""
     candidates = (study for study in studies if (study.pair, study.label) == (pair, label))
-    return min(candidates, key=lambda study: (abs(study.fraction - fraction), -study.fraction))
+    # Rounded, so that 0.6 is as near to 0.2 as to 1.0.
+    return min(candidates, key=lambda study: (round(abs(study.fraction - fraction), 9), -study.fraction))
 
 
 def _defaults(suite: Suite, facts: Facts, device: str, studies: Sequence[Study]) -> Iterator[tuple[Run, Job]]:
