@@ -67,9 +67,9 @@ def test_a_network_is_like_itself():
 
 
 def test_pairs_are_searched_from_the_same_images_and_targets():
-    student, teacher = network(0), network(1)
+    student, teacher = network(2), network(1)
     images, labels = problem(student)
-    settings = {"step_size": 0.5, "epsilon": 1e-2, "max_steps": 8, "clip": (-2.5, 2.5)}
+    settings = {"step_size": 0.1, "epsilon": 1e-2, "max_steps": 8, "clip": (-2.5, 2.5)}
     student.train()
     found = boundary_similarity(
         student, teacher, images, labels, generator=torch.Generator().manual_seed(5), **settings, count=9
@@ -89,7 +89,7 @@ def test_pairs_are_searched_from_the_same_images_and_targets():
     )
     both = own.accepted & other.accepted
     moved = [(found.images - images[chosen])[both] for found in (own, other)]
-    assert 1 < found.pairs == both.sum() < 9
+    assert 1 < found.pairs == both.sum() < min(own.accepted.sum(), other.accepted.sum())
     assert found.magsim == pytest.approx(magnitude_similarity(*moved).item())
     assert found.angsim == pytest.approx(angle_similarity(*moved).item())
 
