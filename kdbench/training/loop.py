@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -119,9 +120,6 @@ class _Training:
         self.pupil, self.run, self.progress = pupil, run, Progress()
         self.recipe = run.job.recipe
         train = run.data.train
-        taught = pupil.teacher is not None
-        views = plan_views(self.recipe.augment, run.data.facts, run.job.views, taught)
-        self.feed = Feed(train, run.pixels, views, pupil.teacher, pupil.seed)
         order = torch.Generator().manual_seed(derive(pupil.seed, "order"))
         self.sampler = Sampler(len(train), self.recipe.batch_size, order, pupil.sampling)
         self.updates = updates_per_epoch(self.recipe, run.data.full_size, len(train))
@@ -129,7 +127,16 @@ class _Training:
         if pupil.connectors is not None:
             self.trained["connectors"] = pupil.connectors
         self.optimizer = make_optimizer(self.recipe, self.trained.parameters())
-        self.file = run.checkpoints / f"{pupil.tag or 'student'}.safetensors" if run.checkpoints else None
+        name = f"chain-{pupil.tag}" if pupil.tag else "student"
+        self.file = run.checkpoints / f"{name}.safetensors" if run.checkpoints else None
+
+    @functools.cached_property
+    def feed(self) -> Feed:
+        """Made when there is something to train: it may have to ask the teacher about every image."""
+        run, pupil = self.run, self.pupil
+        taught = pupil.teacher is not None
+        views = plan_views(self.recipe.augment, run.data.facts, run.job.views, taught)
+        return Feed(run.data.train, run.pixels, views, pupil.teacher, pupil.seed)
 
     def resume(self) -> None:
         """Take up the last checkpoint and tell the epochs in it."""
@@ -233,7 +240,7 @@ class _Training:
             return batch, self.pupil.method.losses(batch)
 
     def _validate(self) -> dict[str, float]:
-        """Accuracy and loss; nothing for a network that does not answer in the data set's classes."""
+        """Accuracy and loss on the validation images. Raises Diverged."""
         score = validate(self.pupil.student, self.run.data.validation, self.run.pixels)
         if not math.isfinite(score.loss):
             raise Diverged

@@ -52,6 +52,8 @@ def train(
 ) -> Trained:
     """Train what `job` says, on `data`, with its teacher (normalised images -> Outputs), on `device`.
 
+    `data` lie on the device; the teacher is moved there and frozen.
+
     `checkpoints`: the job's own folder. A training that was interrupted goes on from the last epoch in it and
     gives the same bits as an undisturbed one; it first tells the epochs that were done already, those of each
     network at once to `on_resumed`, where that is None one by one to `on_epoch`. What these raise ends the
