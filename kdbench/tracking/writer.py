@@ -39,6 +39,7 @@ CLIENT_DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
@@ -166,13 +167,13 @@ def drain(writer: Writer, errand: Errand) -> None:
             time.sleep(1.0)
 
 
-def follow(writer: Writer, errand: Errand, hear: Callable[[float], Word]) -> None:
-    """Send what comes until `hear(seconds to wait)` says that nothing more will; answer each "flush"."""
+def follow(writer: Writer, errand: Errand, hear: Callable[[float], Word], answer: Callable[[], None]) -> None:
+    """Send what comes until `hear(seconds to wait)` says "end"; `answer` each "flush" when all is sent."""
     pause = errand.interval
     while (word := hear(pause)) != "end":
         if word == "flush":
             drain(writer, errand)
-            print(json.dumps(writer.report()), flush=True)
+            answer()
             continue
         try:
             writer.send()
@@ -193,6 +194,8 @@ def main() -> None:
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     for name, value in CLIENT_DEFAULTS.items():
         os.environ.setdefault(name, value)
+    driver = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what MLflow prints goes to the log
     errand = Errand(**json.loads(sys.stdin.buffer.readline()))
     writer = Writer(errand)
 
@@ -202,7 +205,14 @@ def main() -> None:
             return ""
         return "flush" if sys.stdin.buffer.readline() else "end"
 
+    def answer() -> None:
+        try:
+            driver.write(json.dumps(writer.report()) + "\n")
+            driver.flush()
+        except BrokenPipeError:
+            pass  # the driver is dead; what it said is sent all the same
+
     with FileLock(Path(errand.spool) / LOCK):
-        follow(writer, errand, hear)
+        follow(writer, errand, hear, answer)
         drain(writer, errand)
-    print(json.dumps(writer.report()), flush=True)
+    answer()
