@@ -25,6 +25,7 @@ from kdbench.training.job import ImportedTeacher, Job, Split, job_of, teacher_ke
 from kdbench.training.precision import to_device
 from kdbench.training.saved import load_network, save_network
 from kdbench.training.trainer import frozen, train
+from kdbench.training.usage import Usage
 
 Teacher = Job | ImportedTeacher
 OnEpoch = Callable[[Epoch], None]
@@ -108,6 +109,7 @@ def perform(
 ) -> Outcome:
     """Do one run. Raises whatever goes wrong, except a diverging loss, which is an outcome."""
     job, device = request.job, request.device
+    usage = Usage(torch.device(device))
     opened = _open(job, request.facts, device)
     trained = train(
         job,
@@ -133,7 +135,7 @@ def perform(
         message=trained.message,
         history=trained.history,
         test=test,
-        time=trained.time,
+        time={**trained.time, **usage.metrics()} if request.kind == "final" else trained.time,
         device=device_name(device),
         evaluation=EVALUATION_VERSION if test else 0,
     )
