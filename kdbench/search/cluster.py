@@ -19,8 +19,9 @@ ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a lost worker is retried and noted
 }
 LEAVE_S = 15.0  # seconds that leaving Ray may take
-# Loggers that advise Tuner.restore, which kdbench never uses, and miss metrics that nobody wants.
-LOUD = ("ray.tune", "ray.train", "ray.air")
+# Loggers that advise Tuner.restore, which kdbench never uses, miss metrics that nobody wants, and tell that
+# the new Ray asks for a token.
+LOUD = ("ray.tune", "ray.train", "ray.air", "ray._private.authentication")
 
 
 def prepare() -> None:
@@ -34,18 +35,22 @@ def connected(address: str | None) -> Iterator[None]:
     """Ray at `address`, at `$RAY_ADDRESS`, or a new local one. Left running only where it ran before."""
     import ray
 
+    _quiet()
     if ray.is_initialized():
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     options = {"include_dashboard": False} if address == "local" else {}
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    for name in LOUD:
-        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         yield
     finally:
         _leave()
+
+
+def _quiet() -> None:
+    for name in LOUD:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _leave() -> None:

@@ -5,8 +5,9 @@ from kdbench.plan import Plan
 from kdbench.search import cluster
 from kdbench.search.inventory import inventory, recorded
 from kdbench.search.ledger import Ledger
+from kdbench.search.locks import Interrupted, Signals
 from kdbench.search.progress import Progress, Summary, Tracker
-from kdbench.search.status import settled_finals, status_of
+from kdbench.search.standing import settled_finals, status_of
 from kdbench.search.store import Store, state_home
 
 
@@ -23,6 +24,9 @@ def launch(
         tracker.reconcile(recorded(inventory(plan, ledger, finals), store.records()))
         return Summary(known.counts, nothing_to_do=True)
     cluster.prepare()
-    from kdbench.search.session import Session  # imports Ray and Optuna, which takes seconds
-
-    return Session(plan, store, ledger, folder, tracker, progress).run(address, execute)
+    with Signals() as signals:
+        try:
+            from kdbench.search.session import Session  # imports Ray and Optuna, which takes seconds
+        except Interrupted:
+            return Summary(known.counts, missing=known.missing, interrupted=signals.number)
+        return Session(plan, store, ledger, folder, tracker, progress).run(address, execute, signals)

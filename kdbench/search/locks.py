@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import filelock
 
@@ -40,24 +41,40 @@ def only_launch(folder: Path, suite: str) -> Iterator[None]:
 class Interrupted(BaseException):
     """SIGINT or SIGTERM came. No Exception, so that nothing on its way takes it for a failure."""
 
-    def __init__(self, number: int):
-        self.number = number
-        super().__init__(signal.Signals(number).name)
 
+class Signals:
+    """Turns SIGINT and SIGTERM into Interrupted while entered, in the main thread; elsewhere does nothing.
 
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Raise Interrupted on SIGINT and SIGTERM, in the main thread; elsewhere do nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    Raised inside Ray's compiled code an exception becomes another one; so while `deferred` the first signal
+    is only noted, for `check` to raise. A second one is raised at once.
+    """
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(number)
+    def __init__(self) -> None:
+        self.number = 0  # of the signal that came; 0: none
+        self.deferred = False
+        self._before: dict[int, Any] = {}
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> "Signals":
+        self.install()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def install(self) -> None:
+        """Take the signals, again where something else has taken them."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.signal(number, self._note)
+                self._before.setdefault(number, handler)
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal has come."""
+        if self.number:
+            raise Interrupted
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        first, self.number = not self.number, number
+        if not (self.deferred and first):
+            raise Interrupted

@@ -16,10 +16,10 @@ from kdbench.search.dispatcher import Dispatcher
 from kdbench.search.inventory import inventory, recorded
 from kdbench.search.journal import Journal
 from kdbench.search.ledger import Ledger
-from kdbench.search.locks import Interrupted, interruptible
+from kdbench.search.locks import Interrupted, Signals
 from kdbench.search.progress import Counts, Progress, Summary, Tracker
 from kdbench.search.slots import Slots
-from kdbench.search.status import count, rows_of, settled_finals, status_of
+from kdbench.search.standing import count, rows_of, settled_finals, status_of
 from kdbench.search.store import Store
 from kdbench.search.tuner import PlanScheduler, PlanSearcher, trainable
 from kdbench.search.work import Share
@@ -43,22 +43,22 @@ class Session:
         self._slots: Slots | None = None
         self._began = time.monotonic()
 
-    def run(self, address: str | None, execute: str) -> Summary:
+    def run(self, address: str | None, execute: str, signals: Signals) -> Summary:
         """Run what is missing. Returns what there is then, also when it was interrupted."""
-        interrupted = 0
         try:
             self._progress.note("Ray is starting")
-            with cluster.connected(address), interruptible():
-                shares = {"": _share(self._plan)}
-                self._fit(shares, execute)
-        except Interrupted as signal:
-            interrupted = signal.number
+            with cluster.connected(address):
+                signals.install()  # Ray has taken SIGTERM when it started
+                self._fit({"": _share(self._plan)}, execute, signals)
+        except (Interrupted, SystemError):  # compiled code makes a SystemError of it
+            if not signals.number:
+                raise
         finally:
             self._journal.close()
             shutil.rmtree(self._folder / "ray", ignore_errors=True)
-        return self._summary(interrupted)
+        return self._summary(signals.number)
 
-    def _fit(self, shares: Mapping[str, Share], execute: str) -> None:
+    def _fit(self, shares: Mapping[str, Share], execute: str, signals: Signals) -> None:
         slots = Slots(max(shares.values(), key=lambda share: (share.gpu, share.cpu)))
         self._dispatcher = dispatcher = Dispatcher(self._plan, self._ledger, self._books, shares)
         self._slots = slots
@@ -69,7 +69,9 @@ class Session:
         constants = {"home": str(self._store.home.root), "execute": execute, "facts": self._plan.facts}
         searcher = PlanSearcher(dispatcher, slots, constants, self._decisions)
         uniform = len(set(shares.values())) == 1
-        scheduler = PlanScheduler(searcher, slots, lambda: uniform and dispatcher.expects_more)
+        keep = lambda: uniform and dispatcher.expects_more  # noqa: E731
+        scheduler = PlanScheduler(searcher, slots, keep, signals.check)
+        signals.deferred = True
         self._tuner(searcher, scheduler).fit()
 
     def _tuner(self, searcher: PlanSearcher, scheduler: PlanScheduler) -> Tuner:

@@ -118,12 +118,20 @@ def _last_line(cause: str) -> str:
 class PlanScheduler(FIFOScheduler):  # type: ignore[misc]
     """Passes reports to the searcher, stops trials on its word, and chooses which trial gets a free actor."""
 
-    def __init__(self, searcher: PlanSearcher, slots: Slots, keep_actors: Callable[[], bool]):
-        """`keep_actors`: whether idle actors are worth keeping, because every run to come can use any of
-        them.
+    def __init__(
+        self,
+        searcher: PlanSearcher,
+        slots: Slots,
+        keep_actors: Callable[[], bool],
+        every_step: Callable[[], None],
+    ):
+        """`keep_actors`: whether idle actors are worth keeping, as every run to come can use any of them.
+
+        `every_step` is called in Tune's loop, at least ten times a second.
         """
         super().__init__()
-        self._searcher, self._slots, self._keep_actors = searcher, slots, keep_actors
+        self._searcher, self._slots = searcher, slots
+        self._keep_actors, self._every_step = keep_actors, every_step
         self._pending: dict[str, Trial] = {}
         self._kept: tuple[PlacementGroupFactory, int] | None = None
 
@@ -152,6 +160,7 @@ class PlanScheduler(FIFOScheduler):  # type: ignore[misc]
         it. With trials shorter than the start of a worker (8 s) a worker that is late or was lost would
         never come.
         """
+        self._every_step()
         controller = _Controller(tune_controller)
         self._adjust(controller)
         for trial_id, trial in list(self._pending.items()):

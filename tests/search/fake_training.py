@@ -1,7 +1,8 @@
 """A training that costs next to nothing, for tests of the engine: the seam of `search.launch(execute=...)`.
 
-What it does is said by the job's learning rate and by files in `<home>/orders/`, so that a test can make any run
-fail, hang, die or lose memory. Every call appends a line to `<home>/calls.log`.
+`<home>/orders.json` says what happens, by method, by kind or for "*" all: {"sleep": s, "raise": 1, "nan": 1,
+"oom": n times in all, "die": n times each}.
+Every call appends a line to `<home>/calls.log`.
 """
 
 import json
@@ -22,11 +23,15 @@ def execute(
     folder = home.checkpoints / key
     done = _checkpoint(folder)
     with (home.root / "calls.log").open("a") as log:
-        log.write(json.dumps({"key": key, "kind": kind, "pid": os.getpid(), "from": len(done), "method": job.method}) + "\n")
+        log.write(
+            json.dumps(
+                {"key": key, "kind": kind, "pid": os.getpid(), "from": len(done), "method": job.method}
+            )
+            + "\n"
+        )
     if "raise" in orders:
         return Outcome("failed", "error", f"ValueError: shapes {job.seed} do not fit")
-    if "oom" in orders and not (home.root / f"alone-{key}").exists():
-        (home.root / f"alone-{key}").touch()
+    if "oom" in orders and _once(home, f"oom-{job.method}", int(orders["oom"])):
         return Outcome("failed", "oom", "no memory")
     if done:
         on_resumed(tuple(done))
