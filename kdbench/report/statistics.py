@@ -54,13 +54,12 @@ def welch(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Welch:
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Holm's step-down adjustment over the finite p-values; a NaN stays NaN and is not of the family."""
-    from statsmodels.stats.multitest import multipletests
-
-    tested = [name for name, p in p_values.items() if np.isfinite(p)]
     adjusted = dict.fromkeys(p_values, nan)
-    if tested:
-        values = multipletests([p_values[name] for name in tested], method="holm")[1]
-        adjusted.update(zip(tested, map(float, values), strict=True))
+    ordered = sorted((name for name, p in p_values.items() if np.isfinite(p)), key=p_values.__getitem__)
+    highest = 0.0  # an adjusted p-value is never below that of a smaller one
+    for index, name in enumerate(ordered):
+        highest = max(highest, min(1.0, (len(ordered) - index) * p_values[name]))
+        adjusted[name] = highest
     return adjusted
 
 

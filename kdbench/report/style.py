@@ -161,8 +161,10 @@ def percentages(axes: Axes, axis: str = "y") -> None:
 def save(figure: Figure, folder: Path) -> str:
     """Write `<name>.svg` and `<name>.pdf`; returns the SVG for the page (see `inline`)."""
     buffer = io.StringIO()
-    figure.canvas.draw_without_rendering()  # lays the panels out once, for both files
-    figure.canvas.set_layout_engine("none")
+    layout = figure.canvas.get_layout_engine()
+    if layout is not None:  # lay the panels out once, for both files
+        layout.execute(figure.canvas)
+        figure.canvas.set_layout_engine("none")
     figure.canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     figure.canvas.savefig(folder / f"{figure.name}.pdf", metadata={"CreationDate": None, "Creator": None})
     svg = buffer.getvalue()

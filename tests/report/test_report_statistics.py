@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from kdbench import seeds
 from kdbench.report import statistics
@@ -58,6 +59,12 @@ def test_holm_is_hand_computed_and_leaves_out_what_was_not_tested() -> None:
     assert [adjusted[name] for name in "abc"] == pytest.approx([0.03, 0.06, 0.06])
     assert math.isnan(adjusted["d"])
     assert statistics.holm({}) == {}
+
+
+def test_holm_agrees_with_statsmodels() -> None:
+    p = np.random.default_rng(2).uniform(0, 0.2, 12)
+    ours = statistics.holm({str(index): value for index, value in enumerate(p)})
+    assert list(ours.values()) == pytest.approx(multipletests(p, method="holm")[1].tolist())
 
 
 def test_probability_of_improvement_counts_pairs() -> None:

@@ -16,7 +16,7 @@ from kdbench.report.searches import IMPORTANCE_TRIALS, OBJECTIVE, Study, file_st
 
 Group = list[Study]
 Values = NDArray[np.float64]
-SLICES = 4  # hyperparameters per method in a slice figure
+SLICES = 3  # hyperparameters per method in a slice figure
 
 
 def groups(material: Material) -> list[Group]:
