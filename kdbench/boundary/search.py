@@ -55,8 +55,10 @@ def boundary_supporting_samples(  # noqa: PLR0913
     """
     if step_rule not in ("authors", "linearised"):
         raise ValueError(f"unknown step rule {step_rule!r}; allowed: authors, linearised")
-    # an outer no_grad or inference_mode must not reach the gradient of the images
-    with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
+    # An outer no_grad or inference_mode must not reach the gradient of the images, and an outer autocast not the
+    # steps: a difference of two logits near the boundary is lost in bfloat16.
+    exact = torch.autocast(images.device.type, enabled=False)
+    with torch.inference_mode(False), torch.enable_grad(), exact, evaluating(model):
         moved = images.detach().clone()
         prediction, steps = base.clone(), torch.zeros_like(base, dtype=torch.int64)
         bounds = _expanded(clip, moved)

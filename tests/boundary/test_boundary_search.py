@@ -243,3 +243,18 @@ def test_no_images():
 def test_unknown_step_rule():
     with pytest.raises(ValueError, match="unknown step rule 'newton'; allowed: authors, linearised"):
         search_linear(step_size=1.0, epsilon=0.1, max_steps=1, step_rule="newton")
+
+
+def test_an_outer_autocast_does_not_reach_the_search():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.linspace(-1, 1, parameter.numel()).view_as(parameter).sin())
+    images = torch.linspace(-2, 2, 24).view(2, 3, 2, 2).cos()
+    base = network(images).argmax(1)
+    search = {"step_size": 0.3, "epsilon": 1e-4, "max_steps": 5}
+    plain = boundary_supporting_samples(network, images, base, (base + 1) % 4, **search)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under = boundary_supporting_samples(network, images, base, (base + 1) % 4, **search)
+    assert plain.steps.sum() > 0
+    assert torch.equal(under.images, plain.images)
