@@ -66,7 +66,7 @@ class Lines(Board):
     def __init__(self, stream: IO[str], clock: Callable[[], float] = time.monotonic):
         super().__init__()
         self._stream, self._clock = stream, clock
-        self._last = float("-inf")
+        self._last, self._said = float("-inf"), ""
 
     def __enter__(self) -> "Lines":
         return self
@@ -91,7 +91,9 @@ class Lines(Board):
         if self.bests:
             (pair, label), accuracy = max(self.bests.items(), key=lambda item: item[1])
             line += f" · best so far {label} {100 * accuracy:.2f} % ({pair}, validation)"
-        print(line, file=self._stream, flush=True)
+        if line != self._said:
+            self._said = line
+            print(line, file=self._stream, flush=True)
 
 
 class Terminal(Board):
