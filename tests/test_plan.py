@@ -338,7 +338,7 @@ def test_what_a_changed_suite_keeps_and_why_not_the_rest(make):
         "studies: 6 of 8 reused",
         "studies to do, changed search space: "
         "at · resnet14->resnet8w4 · 100 %, at · resnet14->resnet8w4 · 20 %",
-        "6 studies go on from 3 to 9 trials",
+        "studies that go on from 3 to 9 trials: 6",
     ]
     lines = plan.changes(before, make("teacher.epochs=6"))
     assert "teachers to do, changed recipe: resnet14 · 100 %" in lines

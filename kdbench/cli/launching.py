@@ -13,6 +13,7 @@ from kdbench.cli import costs, results
 from kdbench.cli.planning import prepare
 from kdbench.cli.progress import board, outcome
 from kdbench.cli.words import counted
+from kdbench.errors import Mistake, UserError
 from kdbench.home import Home
 from kdbench.plan import Plan
 from kdbench.search.locks import only_launch
@@ -33,7 +34,7 @@ def launch(name: str, sets: Sequence[str], *, dry_run: bool, address: str | None
     suite = planned.suite
     uri = tracking.resolve(option, suite.tracking, state)
     folder = state.launch(suite.name)
-    for line in _changes(folder, planned):
+    for line in changes(folder, planned):
         typer.echo(line)
     known = search.status(planned, state)
     if known.done and tracking.settled(folder, uri, search.recorded_runs(planned, state)):
@@ -61,12 +62,16 @@ def _run(planned: Plan, state: Home, uri: str, folder: Path, address: str | None
             if not tracker.flush():
                 page = results.tell(planned.suite.name, uri, state, make=True)
                 tracker.log_report(page.parent)
+    except ConnectionError as error:
+        if address is None:
+            raise
+        raise UserError([Mistake("--address", repr(address), f"a Ray cluster that runs; {error}")]) from error
     finally:
         spooled = tracker.close(ended)
     return summary, spooled
 
 
-def _changes(folder: Path, planned: Plan) -> list[str]:
+def changes(folder: Path, planned: Plan) -> list[str]:
     """What the suite's last launch leaves to reuse, where the suite has changed since."""
     try:
         return plan.changes(plan.read(folder), planned)

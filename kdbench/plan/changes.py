@@ -100,7 +100,7 @@ def _of_any(plan: Plan) -> dict[str, Any]:
 def _trials(old: Plan, new: Plan) -> list[str]:
     before, now = old.suite.search.trials, new.suite.search.trials
     same = {study.key for study in old.studies} & {study.key for study in new.studies}
-    return [f"{len(same)} studies go on from {before} to {now} trials"] if same and now > before else []
+    return [f"studies that go on from {before} to {now} trials: {len(same)}"] if same and now > before else []
 
 
 def _finals(old: Plan, new: Plan) -> list[str]:
