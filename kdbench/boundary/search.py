@@ -55,7 +55,7 @@ def boundary_supporting_samples(  # noqa: PLR0913
     """
     if step_rule not in ("authors", "linearised"):
         raise ValueError(f"unknown step rule {step_rule!r}; allowed: authors, linearised")
-    # An outer no_grad or inference_mode must not reach the gradient of the images, and an outer autocast not the
+    # An outer no_grad or inference_mode must not reach the gradient of the images, nor an outer autocast the
     # steps: a difference of two logits near the boundary is lost in bfloat16.
     exact = torch.autocast(images.device.type, enabled=False)
     with torch.inference_mode(False), torch.enable_grad(), exact, evaluating(model):
