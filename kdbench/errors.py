@@ -38,7 +38,7 @@ def mistake(key: str, given: Any, allowed: str, *, file: str = "", names: Iterab
 
 
 class RangeError(ValueError):
-    """A hyperparameter outside its range; carries key, value and range so that a UserError can be made of it."""
+    """A hyperparameter outside its range: the key, the value and the range, for a UserError to be made of."""
 
     def __init__(self, key: str, allowed: str, given: Any):
         self.key, self.allowed, self.given = key, allowed, given
@@ -46,6 +46,6 @@ class RangeError(ValueError):
 
 
 def require(holds: bool, key: str, allowed: str, given: Any) -> None:
-    """Raise RangeError unless `holds`. Write the condition so that NaN fails it too (`x > 0`, not `not x <= 0`)."""
+    """Raise RangeError unless `holds`. Write the condition so that NaN fails it (`x > 0`, not `not x <= 0`)."""
     if not holds:
         raise RangeError(key, allowed, given)

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def canonical_json(value: Any) -> str:
-    """One spelling per value: sorted keys, no spaces, NaN and infinity refused, dataclasses as their fields."""
+    """One spelling per value: sorted keys, no spaces, no NaN or infinity, dataclasses as their fields."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
 
 

@@ -1,7 +1,7 @@
 """The run record: one small JSON per trial, final or teacher, the only authority for what happened to it.
 
-Written by one process, the driver (and by `kdbench train`), atomically, when the run is asked for and again when it
-ends. Optuna's journal and MLflow are views of these.
+Written by one process, the driver (and by `kdbench train`), atomically, when the run is asked for and again
+when it ends. Optuna's journal and MLflow are views of these.
 """
 
 import dataclasses
@@ -24,11 +24,11 @@ RECORD_VERSION = 1
 
 @dataclass(frozen=True)
 class Epoch:
-    """What was measured at the end of one epoch. Metrics carry MLflow's names (`val/accuracy`, `train/loss`, …)."""
+    """What was measured at the end of one epoch. Metrics carry MLflow's names, such as `val/accuracy`."""
 
     epoch: int  # from 1, over all stages and chain members of the run
     stage: str
-    rung: float  # progress of the last stage x epochs: the time axis on which trials are compared; 0 before it
+    rung: float  # progress of the last stage x epochs: the axis on which trials are compared; 0 before it
     metrics: Mapping[str, float]
 
 
@@ -50,7 +50,8 @@ class Record:
     history: tuple[Epoch, ...] = ()
     rungs: Mapping[str, float] = field(default_factory=dict)  # rung milestone -> value the scheduler compared
     test: Mapping[str, float] = field(default_factory=dict)  # test/accuracy and eval/*, of finals
-    time: Mapping[str, float] = field(default_factory=dict)  # time/train_s, time/updates, time/teacher_gradients
+    # time/train_s, time/updates, time/teacher_gradients
+    time: Mapping[str, float] = field(default_factory=dict)
     job: Mapping[str, Any] = field(default_factory=dict)  # the Job as a mapping: enough to train it again
     device: str = ""
     slot: float = 1.0  # share of a device this run held
@@ -62,7 +63,7 @@ class Record:
 
 
 def write(record: Record, folder: Path) -> Path:
-    """Write `<key>.json` into `folder` atomically and durably; a reader sees the old or the new one, never a part."""
+    """Write `<key>.json` into `folder` atomically and durably: a reader sees the old one or the new one."""
     text = json.dumps(dataclasses.asdict(record), indent=1)
     return write_atomically(folder / f"{record.key}.json", text)
 

@@ -1,4 +1,4 @@
-"""Files that travel with kdbench: package data when installed, the repository's own when run from a checkout."""
+"""Files that travel with kdbench: package data when installed, the repository's own in a checkout."""
 
 from pathlib import Path
 
