@@ -2,7 +2,7 @@
 
 from kdbench.data.batches import Sampler, augment, normalise, pixel_range
 from kdbench.data.builtin import names
-from kdbench.data.facts import TrainingData, facts, load_test, load_training, make_training
+from kdbench.data.facts import TrainingData, facts, load_test, load_training, make_training, offer
 from kdbench.data.images import Images
 from kdbench.data.parse import parse
 from kdbench.data.spec import DatasetSpec, Facts
@@ -22,6 +22,7 @@ __all__ = [
     "make_training",
     "names",
     "normalise",
+    "offer",
     "parse",
     "pixel_range",
     "split",

@@ -11,7 +11,7 @@ import torch
 
 from kdbench.data.builtin import builtin, open_source
 from kdbench.data.images import Images, channel_statistics, content_hash
-from kdbench.data.source import Source, unreadable
+from kdbench.data.source import Part, Source, unreadable
 from kdbench.data.spec import DatasetSpec, Facts
 from kdbench.data.splits import split as split_indices
 from kdbench.keys import content_key
@@ -76,14 +76,26 @@ def facts(spec: DatasetSpec) -> Facts:
     )
 
 
+_offered: dict[tuple[str, Part], Images] = {}
+
+
+def offer(spec: DatasetSpec, part: Part, images: Images) -> None:
+    """Give this process a split that was read elsewhere, so that it need not be read, or even be, on this
+    machine.
+
+    `images` must be what reading gives, on the CPU; they are not copied and must not change.
+    """
+    _offered[content_key(spec), part] = images
+
+
 def load_training(spec: DatasetSpec) -> Images:
     """The training split, validation included, on the CPU."""
-    return open_source(spec).read("train")
+    return _offered.get((content_key(spec), "train")) or open_source(spec).read("train")
 
 
 def load_test(spec: DatasetSpec) -> Images:
     """The test split, on the CPU. For evaluations of finals alone."""
-    return open_source(spec).read("test")
+    return _offered.get((content_key(spec), "test")) or open_source(spec).read("test")
 
 
 def make_training(

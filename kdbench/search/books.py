@@ -62,6 +62,8 @@ class LaunchBooks:
         if record.kind == "trial":
             self._trial_ended(runs, Trial.of(record))
             self.trial_epochs.append(len(record.history))
+        if record.kind == "final":
+            self._store.fetch_student(record.key)
         for run in runs:
             self._tracker.ended(run, record)
             self._progress.ended(run, record)

@@ -8,7 +8,7 @@ from kdbench.search.ledger import Ledger
 from kdbench.search.locks import Interrupted, Signals
 from kdbench.search.progress import Progress, Summary, Tracker
 from kdbench.search.standing import settled_finals, status_of
-from kdbench.search.store import Store, state_home
+from kdbench.search.store import Store
 
 
 def launch(
@@ -16,7 +16,8 @@ def launch(
 ) -> Summary:
     """See `kdbench.search.launch`; `execute` is the function that trains, as "module:function"."""
     folder = home.launch(plan.suite.name)
-    store = Store(state_home(plan, home))
+    store = Store(plan, home)
+    store.fetch()
     ledger = Ledger(plan, store.records())
     finals = settled_finals(plan, ledger)
     known = status_of(plan, ledger, finals)

@@ -18,11 +18,13 @@ from kdbench.search.journal import Journal
 from kdbench.search.ledger import Ledger
 from kdbench.search.locks import Interrupted, Signals
 from kdbench.search.progress import Counts, Progress, Summary, Tracker
+from kdbench.search.shipping import ship
 from kdbench.search.slots import Slots
 from kdbench.search.standing import count, rows_of, settled_finals, status_of
 from kdbench.search.store import Store
 from kdbench.search.tuner import PlanScheduler, PlanSearcher, trainable
 from kdbench.search.work import Share
+from kdbench.search.worker import Setting
 
 JOURNAL = "optuna.journal"
 
@@ -35,6 +37,9 @@ class Session:
     ):
         self._plan, self._store, self._ledger, self._folder = plan, store, ledger, folder
         self._tracker, self._progress = tracker, progress
+        for planned in plan.teachers:
+            if not store.has_teacher(planned.key):
+                ledger.results.pop(planned.key, None)  # its weights were removed: train it again
         trials = {key: study.trials.values() for key, study in ledger.studies.items()}
         self._journal = Journal(folder / JOURNAL, plan.studies, trials)
         self._books = LaunchBooks(store, self._journal, tracker, progress)
@@ -66,17 +71,27 @@ class Session:
         self._tracker.reconcile(
             recorded(inventory(self._plan, self._ledger, dispatcher.finals), self._store.records())
         )
-        constants = {"home": str(self._store.home.root), "execute": execute, "facts": self._plan.facts}
-        searcher = PlanSearcher(dispatcher, slots, constants, self._decisions)
+        searcher = PlanSearcher(dispatcher, slots, self._decisions)
         uniform = len(set(shares.values())) == 1
         keep = lambda: uniform and dispatcher.expects_more  # noqa: E731
         scheduler = PlanScheduler(searcher, slots, keep, signals.check)
         signals.deferred = True
-        self._tuner(searcher, scheduler).fit()
+        self._tuner(self._setting(execute), searcher, scheduler).fit()
 
-    def _tuner(self, searcher: PlanSearcher, scheduler: PlanScheduler) -> Tuner:
+    def _setting(self, execute: str) -> Setting:
+        dataset = self._plan.suite.dataset
+        return Setting(
+            home=str(self._store.home.root),
+            storage=self._store.uri,
+            dataset=dataset,
+            facts=self._plan.facts,
+            images=ship(dataset),
+            execute=execute,
+        )
+
+    def _tuner(self, setting: Setting, searcher: PlanSearcher, scheduler: PlanScheduler) -> Tuner:
         return Tuner(
-            trainable(),
+            trainable(setting),
             tune_config=TuneConfig(
                 search_alg=searcher,
                 scheduler=scheduler,

@@ -12,7 +12,7 @@ from kdbench.search.finals import Finals
 from kdbench.search.inventory import inventory, recorded
 from kdbench.search.ledger import Ledger, Result, StudyTrials
 from kdbench.search.progress import Counts, Status, StudyStatus
-from kdbench.search.store import Store, state_home
+from kdbench.search.store import Store
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,21 @@ class Row:
 
 def status(plan: Plan, home: Home) -> Status:
     """How far the launches of `plan` in `home` are."""
-    ledger = Ledger(plan, Store(state_home(plan, home)).records())
+    ledger = Ledger(plan, _records(plan, home))
     return status_of(plan, ledger, settled_finals(plan, ledger))
 
 
 def recorded_runs(plan: Plan, home: Home) -> list[tuple[Run, Record]]:
     """Every planned run that has a record, with it, once for each pair that plans it."""
-    known = list(Store(state_home(plan, home)).records())
+    known = list(_records(plan, home))
     ledger = Ledger(plan, known)
     return list(recorded(inventory(plan, ledger, settled_finals(plan, ledger)), known))
+
+
+def _records(plan: Plan, home: Home) -> Iterator[Record]:
+    store = Store(plan, home)
+    store.fetch()
+    return store.records()
 
 
 def settled_finals(plan: Plan, ledger: Ledger) -> Finals:

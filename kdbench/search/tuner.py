@@ -20,22 +20,15 @@ from kdbench.search.decisions import Decisions
 from kdbench.search.dispatcher import Dispatcher, Loss
 from kdbench.search.slots import Slots, whole_device
 from kdbench.search.work import MESSAGE, Message, Work
+from kdbench.search.worker import Setting
 
 
 class PlanSearcher(Searcher):  # type: ignore[misc]
     """Asks the dispatcher for runs and tells it how they ended. Tune's trial ids are known here only."""
 
-    def __init__(
-        self, dispatcher: Dispatcher, slots: Slots, constants: Mapping[str, Any], decisions: Decisions
-    ):
-        """`constants` go into every run's config beside its work."""
+    def __init__(self, dispatcher: Dispatcher, slots: Slots, decisions: Decisions):
         super().__init__(metric=None, mode=None)
-        self._dispatcher, self._slots, self._constants, self._decisions = (
-            dispatcher,
-            slots,
-            constants,
-            decisions,
-        )
+        self._dispatcher, self._slots, self._decisions = dispatcher, slots, decisions
         self._keys: dict[str, str] = {}  # Tune's trial id -> key, of the live ones
         self._causes: dict[str, str] = {}  # why a trial of Tune failed
 
@@ -56,7 +49,7 @@ class PlanSearcher(Searcher):  # type: ignore[misc]
         if work is None:
             return None if self._dispatcher.flights else str(Searcher.FINISHED)
         self._keys[trial_id] = work.key
-        return {"work": work, **self._constants}
+        return {"work": work}
 
     def reported(self, trial_id: str, text: str) -> bool:
         """A worker reports epochs; returns whether its trial is stopped."""
@@ -207,13 +200,13 @@ class _Controller:
         self._controller._actor_cache.increase_max(resources, more)
 
 
-def trainable() -> Any:
+def trainable(setting: Setting) -> Any:
     """The function that Tune runs, with each run's own resources."""
 
-    def kdbench_run(config: dict[str, Any]) -> None:
-        worker.run(config)
+    def kdbench_run(config: dict[str, Any], setting: Setting) -> None:
+        worker.run(config["work"], setting)
 
-    return tune.with_resources(kdbench_run, _resources)
+    return tune.with_resources(tune.with_parameters(kdbench_run, setting=setting), _resources)
 
 
 def _resources(config: Mapping[str, Any]) -> PlacementGroupFactory:

@@ -4,49 +4,72 @@ import functools
 import importlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
+from kdbench.data import DatasetSpec, Facts
+from kdbench.data.source import Part
 from kdbench.home import Home
 from kdbench.records import Epoch
+from kdbench.search.remote import RemoteState
+from kdbench.search.shipping import receive
 from kdbench.search.work import MESSAGE, Message, Work
 
 
-def run(config: Mapping[str, Any]) -> None:
-    """Do `config["work"]`, reporting to the driver. Called for every run anew, in a process that stays.
+@dataclass(frozen=True)
+class Setting:
+    """What all runs of a launch have in common."""
 
-    Beside the work, `config` says where the state lies (`home`), what is known of the data set (`facts`), and
-    which function trains (`execute`, as "module:function").
-    """
-    work: Work = config["work"]
-    reporter = _Reporter()
-    outcome = _function(config["execute"])(
+    home: str  # the state directory, which every machine sees, where `storage` is None
+    storage: str | None  # URI of the object store that the state lies in
+    dataset: DatasetSpec
+    facts: Facts
+    images: Mapping[Part, Any]  # references to the shipped splits
+    execute: str  # the function that trains, as "module:function"
+
+
+def run(work: Work, setting: Setting) -> None:
+    """Do `work`, reporting to the driver. Called for every run anew, in a process that stays."""
+    state = RemoteState(setting.storage, work) if setting.storage else None
+    home = state.home if state else Home(Path(setting.home))
+    if state:
+        state.fetch()
+    receive(setting.dataset, "train", setting.images)
+    if work.kind != "trial":
+        receive(setting.dataset, "test", setting.images)
+    reporter = _Reporter(state)
+    outcome = _function(setting.execute)(
         work.job,
         kind=work.kind,
         key=work.key,
-        home=Home(Path(config["home"])),
+        home=home,
         device=work.device,
         on_epoch=reporter.epoch,
         on_resumed=reporter.resumed,
         threads=max(1, int(work.share.cpu)),  # more would fight with the neighbours' threads
         keep_student=work.keep_student,
         pair_teacher=work.pair_teacher,
-        facts=config["facts"],
+        facts=setting.facts,
     )
+    if state:
+        state.end()
     reporter.end(asdict(outcome))
 
 
 class _Reporter:
     """Sends what is measured to the driver; every message waits until the driver has taken it."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: RemoteState | None) -> None:
+        self._state = state
         self._began = time.monotonic()
 
     def epoch(self, epoch: Epoch) -> None:
-        """An epoch has ended."""
+        """An epoch has ended; its checkpoint is written."""
+        if self._state:
+            self._state.epoch()
         self._send(Message(epochs=(epoch,), busy=self._busy))
 
     def resumed(self, epochs: tuple[Epoch, ...]) -> None:

@@ -1,5 +1,6 @@
 """Small plans on the digits, and what a launch tells while it runs."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,13 @@ def make_plan(tmp_path: Path, digits: tuple[Any, Any]) -> Callable[..., Plan]:
         return planning.make_plan(suites.load(str(path)), facts, labels, "cpu")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def fake_path() -> str:
+    """`PYTHONPATH` under which other processes find `fake_training`."""
+    here = str(Path(__file__).parent)
+    return os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
 
 
 @dataclass

@@ -43,7 +43,7 @@ def execute(
         os.replace(folder / f"{os.getpid()}.part", folder / "history.json")
         if "die" in orders and number == 2 and _once(home, f"died-{key}", int(orders["die"])):
             os.kill(os.getpid(), signal.SIGKILL)
-        if "nan" in orders and number == 2:
+        if "nan" in orders:
             return Outcome("diverged", "nan", "the loss was no number", history=tuple(done))
         on_epoch(done[-1])
     if kind == "teacher":

@@ -23,11 +23,11 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def local_ray():
+def local_ray(fake_path):
     """One Ray of two slots for all tests here: starting it takes ten seconds."""
     cluster.prepare()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(HERE))
+        patch.setenv("PYTHONPATH", fake_path)
         import ray
 
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
@@ -57,6 +57,12 @@ def calls(state):
     return [json.loads(line) for line in (state.root / "calls.log").read_text().splitlines()]
 
 
+def run_script(state, folder, path):
+    command = [sys.executable, str(HERE / "launch_script.py"), str(state.root), str(folder)]
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+
 def results(state, kind):
     return [record for record in records.read_all(state.results) if record.kind == kind]
 
@@ -67,7 +73,7 @@ def study_in_journal(plan, state, study):
     return optuna.load_study(study_name=journal.name(study), storage=storage)
 
 
-def test_a_launch_does_the_whole_plan_and_every_key_once(make_plan, launch, state, told):
+def test_a_launch_does_the_whole_plan_and_every_key_once(make_plan, launch, state, told, tmp_path, fake_path):
     plan = make_plan(methods=["original", "hinton", "rkd"], search={"trials": 6, "grace_epochs": 1})
     summary = launch(plan)
     assert (summary.exit_code, summary.missing, summary.counts.finals_done) == (0, (), 12)
@@ -98,6 +104,9 @@ def test_a_launch_does_the_whole_plan_and_every_key_once(make_plan, launch, stat
     assert (again.nothing_to_do, again.exit_code) == (True, 0)
     assert {run.key for run, _ in told.reconciled} == set(keys)
     assert search.status(plan, state).done
+    planning.write(plan, tmp_path)
+    in_a_new_process = run_script(state, tmp_path, fake_path)
+    assert "exit=0 nothing=True heavy=[]" in in_a_new_process.stdout  # neither Ray nor Optuna nor MLflow
 
 
 def test_failures_stay_where_they_belong_and_cost_no_worker(make_plan, launch, state):
@@ -128,13 +137,3 @@ def test_a_killed_worker_goes_on_from_its_checkpoint(make_plan, launch, state):
     assert {call["from"] for call in of_trials if begun[call["key"]] == 2} == {0, 2}
     for trial in results(state, "trial"):
         assert [epoch.epoch for epoch in trial.history] == list(range(1, len(trial.history) + 1))
-
-
-def test_a_finished_launch_is_recognised_without_ray_optuna_or_mlflow(make_plan, launch, state, tmp_path):
-    plan = make_plan(methods=["original"])
-    launch(plan)
-    planning.write(plan, tmp_path)
-    environment = {**os.environ, "PYTHONPATH": str(HERE)}
-    command = [sys.executable, str(HERE / "launch_script.py"), str(state.root), str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert "nothing=True heavy=[]" in done.stdout
