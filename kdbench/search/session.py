@@ -5,9 +5,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import ray
 from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 
+from kdbench.data.source import Part
 from kdbench.plan import Plan
 from kdbench.search import cluster, decisions
 from kdbench.search.books import LaunchBooks
@@ -17,6 +20,7 @@ from kdbench.search.inventory import inventory, recorded
 from kdbench.search.journal import Journal
 from kdbench.search.ledger import Ledger
 from kdbench.search.locks import Interrupted, Signals
+from kdbench.search.measuring import packings
 from kdbench.search.progress import Counts, Progress, Summary, Tracker
 from kdbench.search.shipping import ship
 from kdbench.search.slots import Slots
@@ -54,7 +58,7 @@ class Session:
             self._progress.note("Ray is starting")
             with cluster.connected(address):
                 signals.install()  # Ray has taken SIGTERM when it started
-                self._fit({"": _share(self._plan)}, execute, signals)
+                self._fit(execute, signals)
         except (Interrupted, SystemError):  # compiled code makes a SystemError of it
             if not signals.number:
                 raise
@@ -63,7 +67,9 @@ class Session:
             shutil.rmtree(self._folder / "ray", ignore_errors=True)
         return self._summary(signals.number)
 
-    def _fit(self, shares: Mapping[str, Share], execute: str, signals: Signals) -> None:
+    def _fit(self, execute: str, signals: Signals) -> None:
+        images = ship(self._plan.suite.dataset)
+        shares = self._shares(images)
         slots = Slots(max(shares.values(), key=lambda share: (share.gpu, share.cpu)))
         self._dispatcher = dispatcher = Dispatcher(self._plan, self._ledger, self._books, shares)
         self._slots = slots
@@ -76,16 +82,31 @@ class Session:
         keep = lambda: uniform and dispatcher.expects_more  # noqa: E731
         scheduler = PlanScheduler(searcher, slots, keep, signals.check)
         signals.deferred = True
-        self._tuner(self._setting(execute), searcher, scheduler).fit()
+        self._tuner(self._setting(execute, images), searcher, scheduler).fit()
 
-    def _setting(self, execute: str) -> Setting:
+    def _shares(self, images: Mapping[Part, Any]) -> dict[str, Share]:
+        """What a run of each pair holds; "" is for teachers."""
+        resources, cuda = self._plan.suite.resources, self._plan.device == "cuda"
+        if resources != "auto":
+            return {"": Share(resources.cpu, resources.gpu if cuda else 0.0)}
+        if not cuda:
+            self._books.note("resources: auto: there is no GPU; every run has one core")
+            return {"": Share()}
+        total = ray.cluster_resources()
+        shares = {}
+        for pair, packing in packings(self._plan, images).items():
+            self._books.note(f"resources: auto: {pair}: {packing.runs} on one GPU; {packing.why}")
+            shares[pair] = packing.share(total.get("CPU", 1.0), total.get("GPU", 1.0))
+        return {**shares, "": max(shares.values(), key=lambda share: share.gpu)}
+
+    def _setting(self, execute: str, images: Mapping[Part, Any]) -> Setting:
         dataset = self._plan.suite.dataset
         return Setting(
             home=str(self._store.home.root),
             storage=self._store.uri,
             dataset=dataset,
             facts=self._plan.facts,
-            images=ship(dataset),
+            images=images,
             execute=execute,
         )
 
@@ -156,10 +177,3 @@ class Session:
             metrics["available_slot_s"] = self._slots.available
             metrics["utilisation"] = dispatcher.busy / self._slots.available
         return metrics
-
-
-def _share(plan: Plan) -> Share:
-    """What a run holds by the suite's `resources:`."""
-    resources = plan.suite.resources
-    assert resources != "auto"  # noqa: S101
-    return Share(resources.cpu, resources.gpu if plan.device == "cuda" else 0.0)

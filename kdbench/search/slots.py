@@ -17,11 +17,19 @@ def count(nodes: Iterable[Mapping[str, Any]], share: Share) -> int:
     total = 0
     for node in nodes:
         if node["Alive"]:
-            has = node["Resources"]
-            fits = [has.get("CPU", 0.0) / share.cpu] if share.cpu else []
-            fits += [has.get("GPU", 0.0) / share.gpu] if share.gpu else []
-            total += int(min(fits, default=0.0) + _ROUNDING)
+            cores, gpus = (node["Resources"].get(name, 0.0) for name in ("CPU", "GPU"))
+            by_cores = _times(share.cpu, cores)
+            total += min(by_cores, _on_gpus(share.gpu, gpus)) if share.gpu else by_cores
     return total
+
+
+def _on_gpus(share: float, gpus: float) -> int:
+    # A share lies on one GPU: two remainders of 0.2 do not make room for one of 0.4.
+    return int(gpus) * _times(share, 1.0) if share < 1 else _times(share, gpus)
+
+
+def _times(part: float, whole: float) -> int:
+    return int(whole / part + _ROUNDING)
 
 
 class Slots:
