@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 
 from kdbench.report.style import Marks
 
-HEIGHT, WIDTH = 10.5, 4.6  # of a line of text and of a character, in points, at the size used here
+HEIGHT, WIDTH = 11.0, 5.0  # of a line of text and of a character, in points, at the size used here
+SIZE = 8.5
 Point = tuple[float, float]
 
 
@@ -26,7 +27,7 @@ def at_ends(axes: Axes, ends: Mapping[str, Point], marks: Marks) -> None:
             xytext=(7, 0),
             textcoords="offset points",
             va="center",
-            fontsize=8,
+            fontsize=SIZE,
             color=marks[name].colour,
             annotation_clip=False,
         )
@@ -55,7 +56,7 @@ def beside_points(axes: Axes, points: Mapping[str, Point], marks: Marks) -> None
     taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in places.values()]
     for name, (x, y) in places.items():
         width = WIDTH * len(name)
-        for dx, dy in ((6, -4), (-6 - width, -4), (-width / 2, 5), (-width / 2, -14), (5, 4), (5, -12)):
+        for dx, dy in ((5, 3), (5, -12), (-5 - width, 3), (-5 - width, -12), (6, -4), (-width / 2, 5)):
             box = (x + dx, y + dy, x + dx + width, y + dy + HEIGHT - 2)
             if not any(_overlap(box, other) for other in taken):
                 taken.append(box)
@@ -64,7 +65,7 @@ def beside_points(axes: Axes, points: Mapping[str, Point], marks: Marks) -> None
                     points[name],
                     (dx, dy + 2),
                     textcoords="offset points",
-                    fontsize=7.5,
+                    fontsize=SIZE,
                     color=marks[name].colour,
                     annotation_clip=False,
                 )

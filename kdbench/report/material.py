@@ -41,11 +41,16 @@ class Material:
         """All studies with an ended trial."""
         return searches.studies(self.runs, self.plans)
 
+    def importance(self, study: searches.Study) -> dict[str, float]:
+        """What mattered in a study that has enough trials to say so."""
+        if study.cell not in self._importances:
+            space = self.plans.spaces.get(study.cell)
+            self._importances[study.cell] = searches.importance(study, space)
+        return self._importances[study.cell]
+
     @cached_property
-    def importances(self) -> dict[Cell, dict[str, float]]:
-        """What mattered in every study that has enough trials to say so."""
-        spaces = self.plans.spaces
-        return {study.cell: searches.importance(study, spaces.get(study.cell)) for study in self.studies}
+    def _importances(self) -> dict[Cell, dict[str, float]]:
+        return {}
 
     @cached_property
     def overall(self) -> overall.Overall | None:

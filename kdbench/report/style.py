@@ -20,8 +20,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 INK, FAINT, PAPER = "#1c2024", "#c9ced6", "#fdfefe"
-# Okabe and Ito's palette without black and yellow, two of them a little darker for lines on white; (light,
-# dark).
+# (light, dark). Okabe and Ito's colours but black and yellow, some darker on white; purple and brown.
 COLOURS = (
     ("#0072b2", "#5ab4ee"),
     ("#d55e00", "#ff8a3d"),
@@ -29,22 +28,24 @@ COLOURS = (
     ("#c0568f", "#e58fc0"),
     ("#a87900", "#e6b422"),
     ("#3a9bd5", "#8fd3ff"),
+    ("#7a5cc0", "#b8a2f5"),
+    ("#8a4b2a", "#d9a07c"),
 )
 VARIABLES = {INK: "--ink", FAINT: "--faint", PAPER: "--paper"} | {
     light: f"--c{index}" for index, (light, _) in enumerate(COLOURS)
 }
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # 7 markers and 6 colours: 42 pairs before one comes again
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # 7 markers and 8 colours: 56 pairs before one comes again
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 REFERENCE: dict[str, Any] = {"color": INK, "linewidth": 0.8, "linestyle": (0, (4, 3)), "zorder": 0}
 HIGHLIGHTED = 8  # methods drawn in colour and named in line figures; more would be a tangle
 
 _RC = {
     "font.family": "DejaVu Sans",
-    "font.size": 9,
+    "font.size": 10,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
     "axes.titleweight": "bold",
-    "axes.labelsize": 9,
+    "axes.labelsize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": INK,
@@ -57,15 +58,15 @@ _RC = {
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
     "xtick.major.width": 0.7,
     "ytick.major.width": 0.7,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
     "legend.frameon": False,
-    "legend.fontsize": 8,
+    "legend.fontsize": 9,
     "lines.linewidth": 1.6,
     "lines.markersize": 4.5,
     "svg.fonttype": "none",
@@ -101,7 +102,7 @@ def marks(methods: Iterable[str], baseline: str) -> dict[str, Mark]:
     """A mark for every method of a report, by the order of their names; the baseline is drawn in ink."""
     others = sorted(set(methods) - {baseline})
     made = {
-        name: Mark(COLOURS[index % 6][0], MARKERS[index % 7], LINES[index % 4])
+        name: Mark(COLOURS[index % len(COLOURS)][0], MARKERS[index % len(MARKERS)], LINES[index % len(LINES)])
         for index, name in enumerate(others)
     }
     return {baseline: Mark(INK, "o", (0, (3, 2)))} | made

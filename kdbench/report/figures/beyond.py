@@ -48,6 +48,8 @@ def scatter(axes: Axes, points: pd.DataFrame, quantity: str, marks: style.Marks,
         marks,
     )
     style.percentages(axes)
+    if axes.get_xscale() == "linear":
+        axes.locator_params(axis="x", nbins=5)
     axes.set(xlabel=quantity, ylabel=ACCURACY)
 
 
@@ -108,7 +110,7 @@ def sizes(material: Material) -> Iterator[style.Figure]:
                     (row["x"], row["accuracy"]),
                     (0, 6),
                     textcoords="offset points",
-                    fontsize=7.5,
+                    fontsize=labels.SIZE,
                     ha="center",
                 )
             limit(axes, "y", points["accuracy"].to_numpy(), 0.25)

@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -104,8 +105,11 @@ def _progress(
 def importances(material: Material) -> Iterator[style.Figure]:
     """Which hyperparameters explain how much of a search's outcome: methods by hyperparameters."""
     for group in groups(material):
+        shown = highlighted([study.cell.method for study in group])
         shares = {
-            study.cell.method: share for study in group if (share := material.importances.get(study.cell))
+            study.cell.method: share
+            for study in group
+            if study.cell.method in shown and (share := material.importance(study))
         }
         if not shares:
             continue
@@ -121,9 +125,9 @@ def importances(material: Material) -> Iterator[style.Figure]:
             _name("importance", group),
             f"{_title(group)}: what mattered",
             "Share of the variance of validation accuracy that each hyperparameter explains (fANOVA over"
-            f" complete trials; studies with fewer than {IMPORTANCE_TRIALS} are left out). The shares are"
-            " those"
-            " of the regions that the sampler visited.",
+            f" complete trials; studies with fewer than {IMPORTANCE_TRIALS} are left out), in the regions"
+            " that"
+            " the sampler visited.",
             "Most important: " + "; ".join(first),
             figure,
         )
@@ -135,7 +139,14 @@ def _heat(axes: Axes, shares: Mapping[str, Mapping[str, float]], names: list[str
             if name in share:
                 look: dict[str, Any] = {"facecolor": style.COLOURS[0][0], "alpha": 0.06 + 0.5 * share[name]}
                 axes.add_patch(Rectangle((column - 0.5, place - 0.5), 1, 1, edgecolor="none", **look))
-                axes.text(column, place, f"{100 * share[name]:.0f} %", ha="center", va="center", fontsize=8)
+                axes.text(
+                    column,
+                    place,
+                    f"{100 * share[name]:.0f} %",
+                    ha="center",
+                    va="center",
+                    fontsize=labels.SIZE,
+                )
     axes.grid(visible=False)
     axes.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(shares)), list(shares))
@@ -156,7 +167,7 @@ def slices(material: Material) -> Iterator[style.Figure]:
 def _slice(material: Material, study: Study) -> Iterator[style.Figure]:
     space = material.plans.spaces.get(study.cell) or {}
     params = study.trials["params"].tolist()
-    share = material.importances.get(study.cell, {})
+    share = material.importance(study)
     names = [
         name
         for name in (space or params[0])
@@ -167,6 +178,8 @@ def _slice(material: Material, study: Study) -> Iterator[style.Figure]:
     if not names:
         return
     figure, panels = style.grid(1, len(names), 1.0 + 1.7 * len(names), 2.1)
+    figure.set_layout_engine("none")  # equal panels need no layout: there are many of these figures
+    figure.subplots_adjust(left=0.16, right=0.98, bottom=0.24, top=0.97, wspace=0.08)
     complete = study.trials.index.isin(study.complete.index)
     last = study.trials[OBJECTIVE].to_numpy(dtype=float)
     limit(panels[0], "y", last[complete], 0.2)
@@ -187,8 +200,7 @@ def _slice(material: Material, study: Study) -> Iterator[style.Figure]:
     yield style.Figure(
         "-".join(map(file_stem, ("slice", cell.suite, cell.pair, f"{cell.fraction:g}", cell.method))),
         f"{cell.method}: trials ({_title([study])})",
-        "Complete trials; crosses: pruned, diverged or failed ones, at the lower edge where they are below"
-        " it.",
+        "Complete trials; crosses: pruned, diverged or failed ones, at the lower edge where they lie below.",
         f"{len(study.complete)} complete of {len(study.trials)} trials",
         figure,
     )
@@ -206,17 +218,15 @@ def agreements(material: Material) -> Iterator[style.Figure]:
         found = {study.cell.method: tau for study in group if len(tau := rank_agreement(study)) > 1}
         if not found:
             continue
-        shown = highlighted(list(found))
         figure, axes = style.canvas()
-        for name in shown:
-            axes.plot(found[name].index, found[name], **material.marks[name].path)
+        for name, tau in found.items():
+            axes.plot(tau.index, tau, color=material.marks[name].colour, linewidth=0.9, alpha=0.6)
+        median = pd.DataFrame(found).median(axis=1)
+        axes.plot(median.index, median, color=style.INK, linewidth=2.4)
         rungs = _rungs(material, group[0])
         for epoch in rungs:
             axes.axvline(epoch, **style.REFERENCE)
-        limit(axes, "y", np.concatenate([[1.0], *(found[name].to_numpy() for name in shown)]), 0.05)
-        labels.at_ends(
-            axes, {name: (found[name].index[-1], found[name].iloc[-1]) for name in shown}, material.marks
-        )
+        limit(axes, "y", np.concatenate([[1.0], *(tau.to_numpy() for tau in found.values())]), 0.05)
         axes.set(xlabel="epoch", ylabel="Kendall's τ with the last epoch")
         style.integers(axes)
         counts = [len(study.complete) for study in group if study.cell.method in found]
@@ -225,11 +235,10 @@ def agreements(material: Material) -> Iterator[style.Figure]:
             _name("rank-agreement", group),
             f"{_title(group)}: did early ranks hold?",
             "Rank correlation of the complete trials' validation accuracy at an epoch with that of the"
-            " last one"
-            f" ({each} complete trials per method; pruned ones have no end to compare with)."
-            + (" Dashed: rungs at which trials were compared." if rungs else "")
-            + others(len(found), len(shown)),
-            "; ".join(f"{name} {found[name].iloc[0]:.2f} at epoch {found[name].index[0]}" for name in shown),
+            " last one:"
+            f" each method ({each} complete trials; pruned ones have no end to compare with) and, bold, their"
+            " median." + (" Dashed: rungs at which trials were compared." if rungs else ""),
+            f"median {median.iloc[0]:.2f} at epoch {median.index[0]}",
             figure,
         )
 
