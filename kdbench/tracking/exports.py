@@ -1,5 +1,6 @@
 """Kept students as files: `kdbench export`."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kdbench.errors import Mistake, UserError
 from kdbench.tracking.uri import check, masked
+from kdbench.tracking.writer import CLIENT_DEFAULTS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,9 +62,12 @@ def export(
 
 def _fetch(suite: str, uri: str, wanted: dict[str, str], into: Path) -> Path:
     """The portable form of the newest kept student that the latest plan knows."""
-    from mlflow import MlflowClient
+    for name, value in {**CLIENT_DEFAULTS, "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}.items():
+        os.environ.setdefault(name, value)
+    import mlflow
 
-    client = MlflowClient(uri)
+    mlflow.set_tracking_uri(uri)  # downloads ask the global store, which MLflow would make in this very folder
+    client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name(suite)
     found = client.search_logged_models([experiment.experiment_id]) if experiment else []
     kept = [
