@@ -207,15 +207,18 @@ def list_(
     lists.show(what, as_json=json)
 
 
-@app.command(epilog=examples("kdbench doctor", "kdbench doctor --address auto"))
+@app.command(epilog=examples("kdbench doctor", "kdbench doctor --address auto --storage s3://bucket/kdbench"))
 def doctor(
     address: Annotated[str | None, typer.Option(help="Ray cluster to look at; auto finds it.")] = None,
     tracking_uri: TrackingUri = None,
+    storage: Annotated[
+        str | None, typer.Option(help="A suite's storage:, the folder or URI that all nodes share.")
+    ] = None,
 ) -> None:
     """Whether this machine, and a cluster, can run a launch."""
     from kdbench.cli import examining
 
-    raise typer.Exit(examining.doctor(address, tracking_uri))
+    raise typer.Exit(examining.doctor(address, tracking_uri, storage))
 
 
 @app.command(epilog=examples("kdbench sync quickstart"))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +9,10 @@ from pathlib import Path
 import torch
 
 from kdbench import data, plan, suite
-from kdbench.errors import Mistake, UserError, mistake
+from kdbench.errors import UserError, mistake
 from kdbench.home import Home
 from kdbench.plan import Plan
+from kdbench.search.cluster import check_address
 from kdbench.suite import Suite
 
 
@@ -54,18 +54,6 @@ def device_of(wanted: Suite, address: str | None) -> str:
     if address is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     return "cuda" if _has_gpu(address) else "cpu"
-
-
-def check_address(address: str | None) -> None:
-    """Raise UserError where nothing listens at a Ray address: Ray itself would ask for many minutes."""
-    if address is None or address in ("auto", "local"):
-        return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, ValueError) as error:
-        allowed = f"auto, or the HOST:PORT of a Ray cluster that runs; {error}"
-        raise UserError([Mistake("--address", repr(address), allowed)]) from None
 
 
 def _has_gpu(address: str) -> bool:

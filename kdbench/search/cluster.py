@@ -3,8 +3,11 @@
 import contextlib
 import logging
 import os
+import socket
 import threading
 from collections.abc import Iterator
+
+from kdbench.errors import Mistake, UserError
 
 # Read by Ray when it is imported.
 ENVIRONMENT = {
@@ -28,6 +31,18 @@ def prepare() -> None:
     """Set what must be set before Ray is imported; what the user has set stays."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def check_address(address: str | None) -> None:
+    """Raise UserError where nothing listens at a Ray address: Ray itself would ask for many minutes."""
+    if address is None or address in ("auto", "local"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        allowed = f"auto, or the HOST:PORT of a Ray cluster that runs; {error}"
+        raise UserError([Mistake("--address", repr(address), allowed)]) from None
 
 
 @contextlib.contextmanager

@@ -21,12 +21,17 @@ def state_home(plan: Plan, home: Home) -> Home:
     storage = plan.suite.storage
     if storage is None or is_remote(storage):
         return home
-    return Home(Path(urlsplit(storage).path if storage.startswith("file:") else storage))
+    return Home(folder_of(storage))
 
 
 def is_remote(storage: str) -> bool:
     """Whether `storage` names an object store rather than a folder."""
     return "://" in storage and not storage.startswith("file:")
+
+
+def folder_of(storage: str) -> Path:
+    """The folder that `storage` names: a path, or a file: URI."""
+    return Path(urlsplit(storage).path if storage.startswith("file:") else storage)
 
 
 class Store:
