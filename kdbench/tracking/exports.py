@@ -66,7 +66,7 @@ def _fetch(suite: str, uri: str, wanted: dict[str, str], into: Path) -> Path:
         os.environ.setdefault(name, value)
     import mlflow
 
-    mlflow.set_tracking_uri(uri)  # downloads ask the global store, which MLflow would make in this very folder
+    mlflow.set_tracking_uri(uri)  # downloads ask the global one, which would be made in this very folder
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name(suite)
     found = client.search_logged_models([experiment.experiment_id]) if experiment else []
