@@ -426,3 +426,39 @@ def test_counted():
         "2 studies",
         "0 trials",
     ]
+
+
+def test_export_names_what_there_is(home):
+    finish(make(), home)
+    arguments = [
+        "export",
+        "tiny",
+        "--method",
+        "hintn",
+        "--pair",
+        "a->b",
+        "--fraction",
+        "0.5",
+        "--format",
+        "onx",
+    ]
+    ended = runner.invoke(app, [*arguments, "--out", "x"])
+    assert ended.exit_code == 2
+    said = ended.stderr.splitlines()
+    assert [line.split(": ")[1] for line in said] == ["--format", "--method", "--pair", "--fraction"]
+    assert "did you mean 'onnx'" in said[0]
+    assert "did you mean 'hinton'" in said[1]
+    assert "mlp-16x2->mlp-8x2" in said[2]
+
+
+def test_sync_has_nothing_to_send_where_nothing_is_spooled(home):
+    finish(make(), home)
+    assert run("sync") == run("sync", "tiny") == run("sync", "tiny.yaml") == "tiny: everything is in MLflow\n"
+
+
+def test_a_report_needs_a_store(home):
+    finish(make(), home)
+    ended = runner.invoke(app, ["report", "tiny"])
+    assert ended.exit_code == 2
+    assert "launch a suite first" in ended.stderr
+    assert not Path("reports").exists()
