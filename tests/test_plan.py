@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdbench import data, plan, suite
+from kdbench import data, models, plan, suite
 from kdbench.data.spec import Facts
 from kdbench.errors import UserError
 from kdbench.plan import Plan
@@ -122,9 +122,9 @@ def test_omitted_classes_are_kept_from_students_only(make):
 
 
 def test_an_imported_teacher_is_known_by_its_content(make, tmp_path):
-    (tmp_path / "one.safetensors").write_bytes(b"weights")
-    (tmp_path / "two.safetensors").write_bytes(b"weights")
-    (tmp_path / "three.safetensors").write_bytes(b"others")
+    for name, seed in (("one", 1), ("two", 1), ("three", 3)):
+        network = models.build("resnet14", shape=(1, 8, 8), classes=10, seed=seed)
+        models.save(network, tmp_path / f"{name}.safetensors")
     keys_of = {}
     for name in ("one", "two", "three"):
         teacher = f"pairs.0.teacher={{model: resnet14, weights: {name}.safetensors, name: mine}}"
@@ -300,11 +300,16 @@ def test_what_only_the_data_and_the_networks_show(make, sets, key, given, allowe
     assert allowed in found.allowed
 
 
-def test_an_imported_teachers_statistics_fit_the_images(make, tmp_path):
-    (tmp_path / "w.safetensors").write_bytes(b"")
+def test_an_imported_teacher_fits_the_images_and_its_model(make, tmp_path):
+    models.save(models.build("resnet14", shape=(3, 8, 8), classes=10, seed=0), tmp_path / "w.safetensors")
     teacher = "{model: resnet14, weights: w.safetensors, mean: [0.1, 0.2, 0.3], std: [1.0, 1.0, 1.0]}"
-    with pytest.raises(UserError, match="1 numbers, one per channel"):
+    with pytest.raises(UserError) as caught:
         make(f"pairs.0.teacher={teacher}")
+    statistics, weights = caught.value.mistakes
+    assert (statistics.key, weights.key) == ("pairs.0.teacher.mean", "pairs.0.teacher.weights")
+    assert statistics.allowed.startswith("1 numbers, one per channel")
+    assert "w.safetensors" in weights.given
+    assert "resnet14 for 10 classes" in weights.allowed
 
 
 def test_a_plan_comes_back_from_its_file_as_it_was(make, tmp_path):

@@ -2,6 +2,8 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from kdbench.plan.values import FinalSlot, Plan, PlannedTeacher, Run, Study
 from kdbench.search import spaces
 from kdbench.search.domain import Domain
 from kdbench.seeds import derive
-from kdbench.suite import MethodEntry, Pair, Suite
+from kdbench.suite import MethodEntry, Pair, Suite, TeacherChoice
 from kdbench.training.job import TRAINING_VERSION, Job, job_key, teacher_key
 
 
@@ -190,9 +192,19 @@ def _data_mistakes(
     except UserError as error:
         yield from error.mistakes
     for index, pair in enumerate(suite.pairs):
-        if pair.teacher.mean is not None and len(pair.teacher.mean) != facts.shape[0]:
-            allowed = f"{facts.shape[0]} numbers, one per channel of {facts.name}"
-            yield Mistake(f"pairs.{index}.teacher.mean", str(pair.teacher.mean), allowed)
+        yield from _imported_mistakes(pair.teacher, f"pairs.{index}.teacher", facts)
+
+
+def _imported_mistakes(teacher: TeacherChoice, key: str, facts: Facts) -> Iterator[Mistake]:
+    if teacher.weights is None:
+        return
+    if teacher.mean is not None and len(teacher.mean) != facts.shape[0]:
+        allowed = f"{facts.shape[0]} numbers, one per channel of {facts.name}"
+        yield Mistake(f"{key}.mean", str(teacher.mean), allowed)
+    try:
+        models.load(teacher.model, Path(teacher.weights), shape=facts.shape, classes=len(facts.classes))
+    except UserError as error:
+        yield from (replace(item, key=f"{key}.{item.key}") for item in error.mistakes)
 
 
 def _pair_mistakes(suite: Suite, facts: Facts) -> Iterator[Mistake]:

@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -67,7 +68,8 @@ def estimate(plan: Plan, labels: torch.Tensor, earlier: Iterable[Record], device
         if per_update is None and device is not None:
             pair = (item.model, item.teacher, item.batch_size)
             if pair not in pairs:
-                pairs[pair] = _measure(plan, *pair, device)
+                with _threads(plan):
+                    pairs[pair] = _measure(plan, *pair, device)
             per_update = pairs[pair]
         if per_update is None or seconds is None:
             seconds = None
@@ -159,6 +161,17 @@ def _measure(plan: Plan, model: str, teacher: str | None, batch_size: int, devic
         done += 1
     _wait(device)
     return (time.perf_counter() - started) / (done - _WARM_UP)
+
+
+@contextmanager
+def _threads(plan: Plan) -> Iterator[None]:
+    """As many threads as a training of the plan will have."""
+    share, before = plan.suite.resources, torch.get_num_threads()
+    torch.set_num_threads(1 if share == "auto" else max(1, int(share.cpu)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _wait(device: str) -> None:
