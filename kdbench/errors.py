@@ -46,6 +46,6 @@ class RangeError(ValueError):
 
 
 def require(holds: bool, key: str, allowed: str, given: Any) -> None:
-    """Raise RangeError unless `holds`. Write the condition so that NaN fails it (`x > 0`, not `not x <= 0`)."""
+    """Raise RangeError unless `holds`. Write it so that NaN fails too (`x > 0`, not `not x <= 0`)."""
     if not holds:
         raise RangeError(key, allowed, given)
