@@ -68,6 +68,16 @@ class Store:
     def apply(self, operation: Operation) -> None:
         """Bring MLflow to what the operation asks for."""
         self._open()
+        try:
+            self._apply(operation)
+        except BaseException:
+            # It may be done and only the answer lost, or somebody deleted the run: MLflow is asked next time.
+            if not isinstance(operation, Current) and operation.run in self._runs:
+                del self._runs[operation.run]
+                self._uncertain.add(operation.run)
+            raise
+
+    def _apply(self, operation: Operation) -> None:
         if isinstance(operation, Write):
             self._write(operation)
         elif isinstance(operation, Current):
@@ -84,12 +94,6 @@ class Store:
             from kdbench.tracking import students  # imports torch
 
             students.log(self.client, self._experiment, run.id, operation)
-
-    def forget(self, operation: Operation) -> None:
-        """Ask MLflow again about the operation's run: somebody may have deleted it."""
-        if not isinstance(operation, Current) and operation.run in self._runs:
-            del self._runs[operation.run]
-            self._uncertain.add(operation.run)
 
     def _open(self) -> None:
         if self._experiment:

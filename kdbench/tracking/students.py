@@ -93,8 +93,11 @@ def _link_metrics(client: MlflowClient, run: str, model: LoggedModel, step: int)
     """Show the run's metrics of its last epoch on the model's page, too."""
     client.log_outputs(run, [LoggedModelOutput(model.model_id, step=step)])
     metrics = [
-        Metric(name, value, model.creation_timestamp, step, model_id=model.model_id, run_id=run)
-        for name, value in client.get_run(run).data.metrics.items()
+        # The very points of the run, their times included: MLflow adds any other to the run's own history.
+        Metric(name, point.value, point.timestamp, step, model_id=model.model_id, run_id=run)
+        for name in client.get_run(run).data.metrics
+        for point in client.get_metric_history(run, name)
+        if point.step == step
     ]
     client.log_batch(run, metrics, synchronous=True)
 

@@ -103,7 +103,6 @@ class Writer:
                 self.trouble = masked(f"{type(error).__name__}: {error}")
                 _probe(store)
                 _log.warning("%s failed, attempt %d: %s", type(operation).__name__, attempt, self.trouble)
-                store.forget(operation)
                 time.sleep(0.5 * attempt)
         self.refused += 1
         with (Path(self._errand.spool) / SET_ASIDE).open("ab") as file:

@@ -70,7 +70,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def postgresql() -> Iterator[str]:
     """The URI of a throwaway PostgreSQL, run by a user without privileges."""
-    pytest.importorskip("psycopg2", reason="psycopg2 is not installed")
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
     candidates = [
         *Path("/usr/lib/postgresql").glob("*/bin"),
         *map(Path, os.environ["PATH"].split(os.pathsep)),

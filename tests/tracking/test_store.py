@@ -204,7 +204,6 @@ def test_a_run_that_a_user_deleted_is_made_again(
     ended = tree.run(run, make.done(record))
     with pytest.raises(Exception, match="deleted"):
         store.apply(ended)
-    store.forget(ended)
     store.apply(ended)
     assert steps(client, runs(client)[TRIAL]) == [1, 2, 3]
 

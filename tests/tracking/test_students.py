@@ -113,6 +113,8 @@ def test_the_model_page_shows_the_metrics_of_its_last_epoch(
     (model,) = client.search_logged_models([experiment])
     metrics = {metric.key for metric in model.metrics}
     assert {"test/accuracy", "val/accuracy"} <= metrics
+    history = client.get_metric_history(model.source_run_id, "val/accuracy")
+    assert sorted(point.step for point in history) == [1, 2, 3], "and the run's own history is as it was"
     assert model.params["temperature"] == "4.0" and model.name == "student"
 
 

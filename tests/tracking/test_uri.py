@@ -19,7 +19,7 @@ from kdbench.tracking.uri import artifact_root
     [
         ("http://localhost:5000", "http://localhost:5000"),
         ("https://me:s3cret@mlflow.example.org/x", "https://***@mlflow.example.org/x"),
-        ("postgresql+psycopg2://u:p%40ss@db:5432/mlflow", "postgresql+psycopg2://***@db:5432/mlflow"),
+        ("postgresql+psycopg://u:p%40ss@db:5432/mlflow", "postgresql+psycopg://***@db:5432/mlflow"),
         (
             "postgresql://db/mlflow?user=u&password=hunter2&x=1",
             "postgresql://db/mlflow?user=u&password=***&x=1",
