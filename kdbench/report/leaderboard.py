@@ -17,12 +17,12 @@ from kdbench.report.read import Runs, numbers_of
 
 # The columns of leaderboard.csv, in order. Accuracies in [0, 1]; NaN = not available.
 COLUMNS = (
-    "dataset protocol pair fraction method config n test_accuracy_mean test_accuracy_ci_low"
-    " test_accuracy_ci_high"
-    " gain_original gain_original_ci_low gain_original_ci_high gain_hinton gain_hinton_ci_low"
-    " gain_hinton_ci_high"
-    " probability_of_improvement default_test_accuracy_mean rank p_adjusted trials trials_failed failure_rate"
-    " device_seconds updates test_peek commit"
+    "dataset protocol pair fraction method config"
+    " n test_accuracy_mean test_accuracy_ci_low test_accuracy_ci_high"
+    " gain_original gain_original_ci_low gain_original_ci_high"
+    " gain_hinton gain_hinton_ci_low gain_hinton_ci_high"
+    " probability_of_improvement default_test_accuracy_mean rank p_adjusted"
+    " trials trials_failed failure_rate device_seconds updates test_peek commit"
 ).split()
 BASELINES = ("original", "hinton")
 MINIMUM = 3  # seeds on either side of a test
@@ -60,10 +60,10 @@ class Leaderboard:
         return self.table[self.table["tested"]]
 
 
-# What the page needs of a row besides COLUMNS: where it comes from, what was planned, whether it may be
-# tested.
+# What the page needs of a row besides: where it comes from, what was planned, whether it may be tested.
 EXTRA = (
-    "suite label planned planned_trials tested partial finals_failed runs default_runs study devices".split()
+    *("suite", "label", "planned", "planned_trials", "tested", "partial", "finals_failed"),
+    *("runs", "default_runs", "study", "devices"),
 )
 
 
@@ -90,13 +90,10 @@ def _leaderboard(
 ) -> Leaderboard:
     finals = group[group["kind"] == "final"]
     cells = _cells(key, group, plans)
-    most = (
-        int(finals[finals["config"].isin(TUNED)].groupby(["suite", "method"])["key"].nunique().max() or 0)
-        if len(finals)
-        else 0
-    )
+    tuned = finals[finals["config"].isin(TUNED)]
+    most = int(tuned.groupby(["suite", "method"])["key"].nunique().max()) if len(tuned) else 0
     rows = []
-    for cell, label in _labels(cells, finals).items():
+    for cell, label in _labels(cells, tuned).items():
         own = finals[(finals["suite"] == cell.suite) & (finals["method"] == cell.method)]
         rows.append(_row(key, cell, label, own, trials, plans, peeks, most))
     samples = {row["method"]: row.pop("sample") for row in rows}
@@ -111,10 +108,9 @@ def _leaderboard(
         ["test_accuracy_mean", "method"], ascending=[False, True], na_position="last", ignore_index=True
     )
     tested = {name: samples[name] for name in table.loc[table["tested"], "method"]}
-    words, content = group["protocol_label"].iloc[0], group["dataset_hash"].iloc[0]
-    return Leaderboard(
-        key, words, content, table, samples, tuple(statistics.leading_group(tested, ALPHA, MINIMUM))
-    )
+    leading = tuple(statistics.leading_group(tested, ALPHA, MINIMUM))
+    first = group.iloc[0]
+    return Leaderboard(key, first["protocol_label"], first["dataset_hash"], table, samples, leading)
 
 
 def _cells(key: Key, group: pd.DataFrame, plans: Plans) -> list[Cell]:
@@ -128,9 +124,9 @@ def _cells(key: Key, group: pd.DataFrame, plans: Plans) -> list[Cell]:
     return sorted(found | planned)
 
 
-def _labels(cells: list[Cell], finals: pd.DataFrame) -> dict[Cell, str]:
+def _labels(cells: list[Cell], tuned: pd.DataFrame) -> dict[Cell, str]:
     """Row names: the label, with the suite behind it where two suites have different finals under it."""
-    keys = finals[finals["config"].isin(TUNED)].groupby(["suite", "method"])["key"].agg(frozenset).to_dict()
+    keys = tuned.groupby(["suite", "method"])["key"].agg(frozenset).to_dict()
     kept: dict[tuple[str, frozenset[str]], Cell] = {}
     for cell in cells:
         kept.setdefault((cell.method, keys.get((cell.suite, cell.method), frozenset())), cell)

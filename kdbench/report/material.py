@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from kdbench.report import curves, leaderboard, overall, searches, statistics, style
 from kdbench.report.plans import Cell, Plans
@@ -94,27 +92,10 @@ class Material:
         runs = self.runs.of("study")
         return {Cell(*cell): run for *cell, run in runs[[*Cell._fields, "run_id"]].itertuples(index=False)}
 
-    def published(self, board: leaderboard.Leaderboard) -> list[dict[str, Any]]:
-        """The published numbers of a leaderboard's data set and pair, at all training data."""
-        key = board.key
-        return [
-            entry
-            for entry in _published()
-            if (entry["dataset"], entry["pair"]) == (key.dataset, key.pair) and key.fraction == 1
-        ]
-
     @property
     def largest(self) -> list[leaderboard.Leaderboard]:
         """Each family's leaderboard at its largest fraction."""
         return [family[0] for family in self.families]
-
-
-@cache
-def _published() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = yaml.safe_load(
-        Path(__file__).with_name("published.yaml").read_text(encoding="utf-8")
-    )
-    return found
 
 
 def highlighted(methods: Sequence[str], always: Iterable[str] = leaderboard.BASELINES) -> list[str]:

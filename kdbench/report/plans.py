@@ -1,9 +1,8 @@
 """What launches planned, from `plan.json` and `environment.json` beside their MLflow runs.
 
 Runs say what happened; only the plan says what should have: how many finals and trials, over which ranges.
-Where a
-plan cannot be reached (an artifact store that is away), the runs' own majority stands in and the page says
-so.
+Where a plan cannot be reached (an artifact store that is away), the method with the most runs stands in for
+it and the page says so.
 """
 
 import json
@@ -37,9 +36,7 @@ class Plans:
 
     finals: Mapping[Cell, int] = field(default_factory=dict)  # tuned finals planned
     trials: Mapping[Cell, int] = field(default_factory=dict)  # trials planned, by searched fraction
-    spaces: Mapping[Cell, Mapping[str, Any]] = field(
-        default_factory=dict
-    )  # searched ranges (fields of Domain)
+    spaces: Mapping[Cell, Mapping[str, Any]] = field(default_factory=dict)  # of Domain's fields
     suites: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # the suites as written, by name
     notes: tuple[str, ...] = ()  # what must be said of the data and the teachers
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # versions, by suite
@@ -55,10 +52,11 @@ def read(launches: pd.DataFrame, suites: list[str], uri: str, launch: Path | Non
     """The plans of `suites`: beside their newest launch runs, else in the folder `launch`."""
     plans, environment = {}, {}
     for suite in suites:
-        found = launches[launches["suite"] == suite].sort_values("start_time")
-        sources = [_artifact_folder(row["run_id"], row["artifact_uri"], uri) for row in records(found[::-1])]
-        plans[suite] = _first([*sources, launch], PLAN)
-        environment[suite] = _first(sources, ENVIRONMENT) or {}
+        found = launches[launches["suite"] == suite].sort_values("start_time", ascending=False)
+        files = [_artifacts(row["run_id"], row["artifact_uri"], uri) for row in records(found)]
+        files += [_files(launch)] if launch else []
+        plans[suite] = next((file[PLAN] for file in files if PLAN in file), None)
+        environment[suite] = next((file[ENVIRONMENT] for file in files if ENVIRONMENT in file), {})
     known = {suite: plan for suite, plan in plans.items() if plan}
     finals = Counter(
         Cell(suite, slot["label"], slot["pair"], float(slot["fraction"]))
@@ -81,30 +79,35 @@ def read(launches: pd.DataFrame, suites: list[str], uri: str, launch: Path | Non
     )
 
 
-def _artifact_folder(run: str, artifacts: str | None, uri: str) -> Path | None:
-    """The run's artifacts as a local folder: as they lie, or fetched (the two files only)."""
+def _artifacts(run: str, artifacts: str | None, uri: str) -> dict[str, dict[str, Any]]:
+    """The two files among a run's artifacts: as they lie on this machine, else fetched."""
     parsed = urlparse(artifacts or "")
     if parsed.scheme in ("", "file"):
-        return Path(unquote(parsed.path)) if artifacts else None
+        return _files(Path(unquote(parsed.path)))
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    client, folder = MlflowClient(tracking_uri=uri), Path(tempfile.mkdtemp(prefix="kdbench-report-"))
-    try:
-        for file in client.list_artifacts(run):
-            if file.path in (PLAN, ENVIRONMENT):
-                client.download_artifacts(run, file.path, str(folder))
-    except (MlflowException, OSError):
-        return None
-    return folder
+    client = MlflowClient(tracking_uri=uri)
+    with tempfile.TemporaryDirectory(prefix="kdbench-report-") as folder:
+        try:
+            for file in client.list_artifacts(run):
+                if file.path in (PLAN, ENVIRONMENT):
+                    client.download_artifacts(run, file.path, folder)
+        except (MlflowException, OSError):
+            return {}
+        return _files(Path(folder))
 
 
-def _first(folders: list[Path | None], name: str) -> dict[str, Any] | None:
-    for folder in folders:
-        if folder and (folder / name).is_file():
-            value = json.loads((folder / name).read_text())
-            return value if isinstance(value, dict) else None
-    return None
+def _files(folder: Path) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name in (PLAN, ENVIRONMENT):
+        try:
+            value = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # not there, or cut off
+            continue
+        if isinstance(value, dict):
+            found[name] = value
+    return found
 
 
 def _notes(plan: Mapping[str, Any]) -> Iterator[str]:
@@ -114,8 +117,5 @@ def _notes(plan: Mapping[str, Any]) -> Iterator[str]:
     for pair in plan.get("suite", {}).get("pairs", []):
         teacher = pair.get("teacher", {})
         if isinstance(teacher, Mapping) and teacher.get("weights"):
-            yield (
-                f"The teacher {teacher.get('name') or teacher.get('model')} was imported: it may have been"
-                " trained on"
-                " the images that are validation images here."
-            )
+            name = teacher.get("name") or teacher.get("model")
+            yield f"The teacher {name} was imported: it may have seen what are validation images here."

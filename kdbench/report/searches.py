@@ -34,20 +34,16 @@ class Study:
 
     @property
     def complete(self) -> pd.DataFrame:
-        """The trials that may be the best."""
-        whole: pd.DataFrame = self.trials[
-            self.trials["state"].eq("complete") & np.isfinite(self.trials[OBJECTIVE])
-        ]
-        return whole
+        """The trials that ended with a student."""
+        ended = self.trials["state"].eq("complete") & np.isfinite(self.trials[OBJECTIVE])
+        complete: pd.DataFrame = self.trials[ended]
+        return complete
 
     @property
     def values(self) -> NDArray[np.float64]:
         """By trial: validation accuracy of the last epoch; 0 where a trial gave no student."""
-        return (
-            self.trials[OBJECTIVE]
-            .where(self.trials.index.isin(self.complete.index), 0.0)
-            .to_numpy(dtype=float)
-        )
+        complete = self.trials.index.isin(self.complete.index)
+        return self.trials[OBJECTIVE].where(complete, 0.0).to_numpy(dtype=float)
 
     @property
     def best_so_far(self) -> NDArray[np.float64]:
@@ -73,20 +69,16 @@ def studies(runs: Runs, plans: Plans) -> list[Study]:
     for cell, group in groups(ended, Cell):
         own = group.drop_duplicates("key").reset_index(drop=True)
         complete = own.loc[own["state"] == "complete", "run_id"]
-        found.append(
-            Study(
-                cell,
-                own,
-                wide.reindex(columns=complete).dropna(how="all"),
-                plans.trials.get(cell),
-            )
-        )
+        histories = wide.reindex(columns=complete).dropna(how="all")
+        found.append(Study(cell, own, histories, plans.trials.get(cell)))
     return found
 
 
 def best(study: Study) -> pd.Series | None:
     """The trial whose configuration finals use: highest objective; ties: lower loss, then lower number."""
     complete = study.complete
+    if study.planned is not None:
+        complete = complete[complete["trial"] < study.planned]
     if complete.empty:
         return None
     loss = complete[TIE] if TIE in complete else pd.Series(nan, index=complete.index)
@@ -140,14 +132,7 @@ def crossing_table(found: Sequence[Study]) -> pd.DataFrame:
     """For any two methods of a search: the numbers of trials at which their expected bests cross."""
     curves = {study.cell: statistics.expected_best(study.values) for study in found}
     rows = [
-        {
-            "suite": a.suite,
-            "pair": a.pair,
-            "fraction": a.fraction,
-            "first": a.method,
-            "second": b.method,
-            "trials": at,
-        }
+        (a.suite, a.pair, a.fraction, a.method, b.method, at)
         for i, a in enumerate(curves)
         for b in list(curves)[i + 1 :]
         if (a.suite, a.pair, a.fraction) == (b.suite, b.pair, b.fraction)
@@ -159,8 +144,7 @@ def crossing_table(found: Sequence[Study]) -> pd.DataFrame:
 def importance(study: Study, space: Mapping[str, Mapping[str, Any]] | None) -> dict[str, float]:
     """Share of the objective's variance that each hyperparameter explains (fANOVA); {} with too few trials.
 
-    The search is rebuilt in memory from complete trials; ranges come from the plan's space, else from what
-    was seen.
+    The search is rebuilt in memory from complete trials; ranges are the plan's, else those of the trials.
     """
     complete = study.complete
     if len(complete) < IMPORTANCE_TRIALS or np.ptp(complete[OBJECTIVE]) == 0:
@@ -185,9 +169,8 @@ def importance(study: Study, space: Mapping[str, Mapping[str, Any]] | None) -> d
         )
         for params, value in zip(complete["params"], complete[OBJECTIVE], strict=True)
     )
-    evaluator = FanovaImportanceEvaluator(
-        n_trees=TREES, seed=seeds.derive(0, "report", "importance", *study.cell)
-    )
+    seed = seeds.derive(0, "report", "importance", *study.cell)
+    evaluator = FanovaImportanceEvaluator(n_trees=TREES, seed=seed)
     return {name: float(share) for name, share in get_param_importances(memory, evaluator=evaluator).items()}
 
 
@@ -197,9 +180,8 @@ def _distribution(values: pd.Series, domain: Mapping[str, Any] | None) -> Any:
 
     numbers = values.map(lambda value: isinstance(value, int | float)).all()
     if (domain and domain["kind"] == "categorical") or not numbers:
-        return CategoricalDistribution(
-            sorted(set(values) | set((domain or {}).get("choices") or ()), key=str)
-        )
+        choices = set(values) | set((domain or {}).get("choices") or ())
+        return CategoricalDistribution(sorted(choices, key=str))
     low, high = float(values.min()), float(values.max())
     log = bool(low > 0 and high / low >= 100)
     if domain:

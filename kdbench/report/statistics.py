@@ -23,7 +23,7 @@ def mean_interval(sample: ArrayLike, confidence: float = 0.95) -> Interval:
     values = np.asarray(sample, dtype=float)
     if values.size < 2:
         return NONE
-    half = stats.t.ppf((1 + confidence) / 2, values.size - 1) * values.std(ddof=1) / sqrt(values.size)
+    half = stats.t.ppf((1 + confidence) / 2, values.size - 1) * sqrt(_variance(values) / values.size)
     return float(values.mean() - half), float(values.mean() + half)
 
 
@@ -42,7 +42,7 @@ def welch(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Welch:
     difference = float(first.mean() - second.mean()) if first.size and second.size else nan
     if min(first.size, second.size) < 2:
         return Welch(difference, NONE, nan)
-    errors = first.var(ddof=1) / first.size, second.var(ddof=1) / second.size
+    errors = _variance(first) / first.size, _variance(second) / second.size
     if sum(errors) == 0:
         return Welch(difference, (difference, difference), nan)
     freedom = sum(errors) ** 2 / (errors[0] ** 2 / (first.size - 1) + errors[1] ** 2 / (second.size - 1))
@@ -50,6 +50,11 @@ def welch(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Welch:
     half = float(stats.t.ppf((1 + confidence) / 2, freedom) * error)
     p = float(2 * stats.t.sf(abs(difference) / error, freedom))
     return Welch(difference, (difference - half, difference + half), p)
+
+
+def _variance(values: Samples) -> float:
+    """Sample variance; exactly 0 for equal values, which rounding of their mean would hide."""
+    return float(values.var(ddof=1)) if np.ptp(values) else 0.0
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -26,9 +26,8 @@ def _leaders(board: Leaderboard) -> str:
         first = board.table.iloc[0]
         return (
             f"{first['method']} has the highest mean test accuracy"
-            f" ({percent(first['test_accuracy_mean'])} %, n = {first['n']}), but no method has all its"
-            " planned"
-            f" final runs and at least {MINIMUM} of them, so none leads."
+            f" ({percent(first['test_accuracy_mean'])} %, n = {first['n']}), but none leads: no method has all"
+            f" its planned final runs and at least {MINIMUM} of them."
         )
     tested = board.tested
     leader, *others = board.leading
@@ -44,7 +43,9 @@ def _leaders(board: Leaderboard) -> str:
             f"{begin} and leads alone: Welch's test separates it from each of the {len(tested) - 1} others."
         )
     if len(board.leading) == len(tested):
-        return f"{begin}, but the tests separate it from none of the {len(others)} others: all of them lead."
+        return (
+            f"{begin}, but the tests separate it from none of the others: the leading group is all of them."
+        )
     group = f"the leading group is these {len(board.leading)} of {len(tested)}"
     return f"{begin}, but the tests do not separate it from {listed(others)}: {group}."
 

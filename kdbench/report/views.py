@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from kdbench.report import tables, verdict
+from kdbench.report import published, tables, verdict
 from kdbench.report.frames import records
 from kdbench.report.leaderboard import BASELINES, TEST, Leaderboard
 from kdbench.report.links import Links
@@ -98,7 +98,7 @@ def board_view(board: Leaderboard, material: Material, links: Links, number: int
         verdict.verdict(board),
         list(verdict.warnings(board, material.plans)),
         Table(f"table-{number}", title, HEAD, body, swatches=True, strong=leading),
-        _published(board, material, number),
+        _published(board, number),
     )
 
 
@@ -161,7 +161,7 @@ def run_lists(boards: Sequence[Leaderboard], material: Material, links: Links) -
     return found
 
 
-def _published(board: Leaderboard, material: Material, number: int) -> Table | None:
+def _published(board: Leaderboard, number: int) -> Table | None:
     ours = {row["label"]: row for row in records(board.table)}
     rows = [
         [
@@ -173,7 +173,7 @@ def _published(board: Leaderboard, material: Material, number: int) -> Table | N
             Cell(entry["budget"], entry["budget"]),
             Cell(entry["source"], entry["source"]),
         ]
-        for entry in material.published(board)
+        for entry in published.beside(board)
         for method, accuracy in entry["accuracy"].items()
     ]
     if not rows:

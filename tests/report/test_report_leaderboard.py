@@ -168,7 +168,7 @@ def test_verdicts_say_what_the_tests_support() -> None:
     assert "leads alone" in words and "bss is better than the tuned original" in words
     (equal,) = boards(rs.runs(dataclasses.replace(SETTING, gains={"bss": 0.0, "hinton": 0.0})))
     words = verdict.verdict(equal)
-    assert "all of them lead" in words and "no evidence of equality" in words
+    assert "the leading group is all of them" in words and "no evidence of equality" in words
     assert verdict.listed([f"m{i}" for i in range(9)]) == "m0, m1, m2, m3, m4 and 4 more"
 
 

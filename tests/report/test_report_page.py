@@ -7,10 +7,12 @@ import math
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import report_store as rs
 
 from kdbench import report
+from kdbench.report import leaderboard, published
 
 # One trial each: no figures of the search, which take most of the time.
 SMALL = rs.Setting(methods=("original", "bss"), trials=1, epochs=3)
@@ -172,7 +174,7 @@ def test_equal_scores(make) -> None:
         ("1", "", "0.0")
     ] * 2
     assert [row["method"] for row in rows(folder)] == ["bss", "original"]
-    assert "all of them lead" in text(page)
+    assert "the leading group is all of them" in text(page)
 
 
 def test_forty_methods(make) -> None:
@@ -206,6 +208,26 @@ def test_published_numbers_stand_beside_ours(make) -> None:
     setting = dataclasses.replace(SMALL, dataset="mnist", pairs=("mlp-1200x2->mlp-800x2",))
     _, page = make(rs.runs(setting))
     assert "Published numbers beside ours" in text(page) and "98.54" in text(page)
+
+
+def test_published_numbers_are_of_the_same_setting() -> None:
+    def sources(
+        pair: str, words: str = "default", dataset: str = "mnist", fraction: float = 1.0
+    ) -> list[str]:
+        key = leaderboard.Key(dataset, "", pair, fraction)
+        board = leaderboard.Leaderboard(key, words, "", pd.DataFrame(), {}, ())
+        return [entry["accuracy"] for entry in published.beside(board)]
+
+    pair = "mlp-1200x2->mlp-800x2"
+    assert sources(pair) == [{"original": 98.54, "hinton": 99.26}]
+    assert sources(pair, "omit classes 3 · epochs 10") == [{"hinton": 97.94}]
+    assert (
+        sources(pair, "omit classes 4")
+        == sources(pair, fraction=0.5)
+        == sources(pair, dataset="digits")
+        == []
+    )
+    assert sources("resnet50->resnet18", dataset="cifar100") == [{"original": 77.09, "byot": 78.64}]
 
 
 def test_five_blocks_are_ranked(make) -> None:

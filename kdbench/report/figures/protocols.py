@@ -45,9 +45,8 @@ def omitted(material: Material) -> Iterator[style.Figure]:
         yield style.Figure(
             comparison.stem("omitted-classes", board),
             f"{material.title(board)}: classes the student never saw",
-            "A bias on the omitted classes' logits makes up for what training without them did. Chosen on"
-            " test"
-            " data it is what the paper did, and an upper bound.",
+            "A bias on the omitted classes' logits makes up for training without them. Chosen on test data it"
+            " is what the paper did, and an upper bound.",
             "; ".join(words),
             figure,
         )

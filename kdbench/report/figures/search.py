@@ -51,9 +51,8 @@ def expected(material: Material) -> Iterator[style.Figure]:
             else "Descriptive: the trials were no independent draws (adaptive sampler or early stopping)."
         )
         caption = (
-            "Expected best validation accuracy of k trials drawn from the study's. A pruned, diverged or"
-            " failed"
-            f" trial counts as 0, lower than any complete one. {label}"
+            "Expected best validation accuracy of k of the study's trials. A pruned, diverged or failed one"
+            f" counts as 0, lower than any complete one. {label}"
         )
         yield from _progress(
             material,
@@ -125,9 +124,7 @@ def importances(material: Material) -> Iterator[style.Figure]:
             _name("importance", group),
             f"{_title(group)}: what mattered",
             "Share of the variance of validation accuracy that each hyperparameter explains (fANOVA over"
-            f" complete trials; studies with fewer than {IMPORTANCE_TRIALS} are left out), in the regions"
-            " that"
-            " the sampler visited.",
+            f" {IMPORTANCE_TRIALS} complete trials or more), in the regions that the sampler visited.",
             "Most important: " + "; ".join(first),
             figure,
         )
