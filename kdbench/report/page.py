@@ -36,7 +36,7 @@ def draw(material: Material, folder: Path) -> Drawings:
         return {
             section: [
                 # matplotlib has escaped the text in its own SVG.
-                Drawing(figure, Markup(style.save(figure, folder)))  # noqa: S704
+                Drawing(figure, Markup(style.save(figure, folder)))
                 for make in makers
                 for figure in make(material)
             ]
@@ -107,7 +107,7 @@ def swatch(mark: style.Mark) -> Markup:
         if mark.line == "-"
         else f' stroke-dasharray="{" ".join(str(1.6 * part) for part in mark.line[1])}"'
     )
-    return Markup(  # noqa: S704 - made of constants
+    return Markup(
         '<svg class="swatch" viewBox="0 0 28 12" width="28" height="12" aria-hidden="true">'
         f'<g fill="{colour}" stroke="{colour}"><path d="M0 6H28" stroke-width="1.8"{dashes}/>'
         f'<path d="{_SHAPES[mark.marker]}" stroke="none"/></g></svg>'

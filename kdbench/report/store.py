@@ -1,26 +1,26 @@
 """A tracking store's runs in long form, as they lie there.
 
-Databases are read with a few SQL statements, because MLflow's client needs minutes for the histories of
-thousands of
-runs; servers are read through the client. Both give the same tables, so that all that follows is the same
-code.
+SQLite files are read with a few SQL statements, because MLflow's client needs minutes for the histories of
+thousands of runs; servers and other databases are read through the client. Both give the same tables, so that
+all that follows is the same code.
 """
 
 import math
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import sqlalchemy as sa
 
 from kdbench.errors import UserError, mistake
 
 # Histories that the report draws: over a server each other one would be a request per run for nothing.
 HISTORIES = ("val/accuracy", "audit/test_accuracy")
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+SQLITE = "sqlite:///"
 LONG = ("run_id", "key", "value")
 RUN = ("run_id", "experiment_id", "suite", "name", "status", "start_time", "end_time", "artifact_uri")
 _LARGEST = 1.7e308  # MLflow keeps an infinite value as the largest double
@@ -40,7 +40,7 @@ class Tables:
 
 def read_tables(suites: Sequence[str], uri: str) -> Tables:
     """All runs of the experiments `suites`. Raises UserError where the store or one of them is not there."""
-    tables = read_database(suites, uri) if uri.startswith(DATABASES) else read_client(suites, uri)
+    tables = read_sqlite(suites, uri) if uri.startswith(SQLITE) else read_client(suites, uri)
     return replace(tables, metrics=_with_infinity(tables.metrics), histories=_with_infinity(tables.histories))
 
 
@@ -52,67 +52,53 @@ def _check(suites: Sequence[str], known: Iterable[str], uri: str) -> None:
         raise UserError(absent)
 
 
-def read_database(suites: Sequence[str], uri: str) -> Tables:
+def read_sqlite(suites: Sequence[str], uri: str) -> Tables:
     """The tables by SQL."""
-    engine = sa.create_engine(uri)
-    file = engine.url.database
-    # SQLite would create a file that is missing.
-    if uri.startswith("sqlite") and not (file and Path(file).exists()):
+    path = Path(uri.removeprefix(SQLITE).partition("?")[0])
+    if not path.is_file():
         raise UserError([mistake("tracking URI", uri, "an MLflow store that exists; launch a suite first")])
     try:
-        with engine.connect() as connection:
+        # Read only; a launch that writes at this moment is waited for.
+        with closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", timeout=60, uri=True)
+        ) as connection:
             return _select(connection, suites, uri)
-    except sa.exc.DBAPIError as error:
-        why = str(error.orig).splitlines()[0]
+    except (sqlite3.Error, pd.errors.DatabaseError) as error:
+        why = error.__cause__ or error
         raise UserError([mistake("tracking URI", uri, f"a database of MLflow's ({why})")]) from error
-    finally:
-        engine.dispose()
 
 
-def _select(connection: sa.Connection, suites: Sequence[str], uri: str) -> Tables:
-    experiments = _table("experiments", "experiment_id", "name", "lifecycle_stage")
-    query = sa.select(experiments.c.name, experiments.c.experiment_id)
-    active = connection.execute(query.where(experiments.c.lifecycle_stage == "active")).all()
-    numbers = {name: number for name, number in active}
-    _check(suites, numbers, uri)
-    runs = _table(
-        "runs",
-        "run_uuid",
-        *("experiment_id", "name", "status", "start_time", "end_time", "artifact_uri"),
-        "lifecycle_stage",
+def _select(connection: sqlite3.Connection, suites: Sequence[str], uri: str) -> Tables:
+    active = connection.execute(
+        "SELECT name, experiment_id FROM experiments WHERE lifecycle_stage = 'active'"
     )
-    ours = runs.c.experiment_id.in_([numbers[suite] for suite in suites])
-    wanted = sa.and_(ours, runs.c.lifecycle_stage == "active")
-    found = _frame(connection, sa.select(*runs.c).where(wanted)).rename(columns={"run_uuid": "run_id"})
+    numbers: dict[str, int] = dict(active.fetchall())
+    _check(suites, numbers, uri)
     names = {numbers[suite]: suite for suite in suites}
-    found = found.assign(suite=found["experiment_id"].map(names))
+    wanted = f"r.experiment_id IN ({', '.join(map(str, names))}) AND r.lifecycle_stage = 'active'"
 
-    def long(name: str, *more: str, only: Sequence[str] = ()) -> pd.DataFrame:
-        table = _table(name, "run_uuid", "key", "value", *more)
-        columns = [table.c.run_uuid.label("run_id"), *(c for c in table.c if c.name != "run_uuid")]
-        joined = table.join(runs, table.c.run_uuid == runs.c.run_uuid)
-        query = sa.select(*columns).select_from(joined).where(wanted)
-        return _frame(connection, query.where(table.c.key.in_(only)) if only else query)
+    def rows(columns: str, rest: str) -> pd.DataFrame:
+        return pd.read_sql_query(f"SELECT {columns} FROM {rest}", connection)
 
-    histories = _with_nan(long("metrics", "is_nan", "timestamp", "step", only=HISTORIES))
+    def long(table: str, columns: str = "", only: str = "") -> pd.DataFrame:
+        joined = f"{table} t JOIN runs r ON r.run_uuid = t.run_uuid WHERE {wanted}{only}"
+        return rows(f"t.run_uuid AS run_id, t.key, t.value{columns}", joined)
+
+    runs = rows(
+        f"r.run_uuid AS run_id, {', '.join(name for name in RUN if name not in ('run_id', 'suite'))}",
+        f"runs r WHERE {wanted}",
+    )
+    drawn = f" AND t.key IN ({', '.join(map(repr, HISTORIES))})"
+    histories = _with_nan(long("metrics", ", t.is_nan, t.timestamp, t.step", drawn))
     histories = histories.sort_values(["run_id", "key", "step", "timestamp"])
     histories = histories.drop_duplicates(["run_id", "key", "step"], keep="last")
     return Tables(
-        found.assign(experiment_id=found["experiment_id"].astype(str))[list(RUN)],
+        runs.assign(suite=runs["experiment_id"].map(names), experiment_id=runs["experiment_id"].astype(str)),
         long("tags"),
         long("params"),
-        _with_nan(long("latest_metrics", "is_nan"))[list(LONG)],
+        _with_nan(long("latest_metrics", ", t.is_nan"))[list(LONG)],
         histories[[*LONG, "step"]],
     )
-
-
-def _table(name: str, *columns: str) -> sa.TableClause:
-    return sa.table(name, *(sa.column(column) for column in columns))
-
-
-def _frame(connection: sa.Connection, query: sa.Select[Any]) -> pd.DataFrame:
-    rows = connection.execute(query)
-    return pd.DataFrame(rows.fetchall(), columns=list(rows.keys()))
 
 
 def _with_nan(metrics: pd.DataFrame) -> pd.DataFrame:

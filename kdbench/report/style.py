@@ -122,14 +122,15 @@ class Figure:
 
 def canvas(width: float = 5.4, height: float = 3.5) -> tuple[Canvas, Axes]:
     """An empty figure of one panel in kdbench's look (inches)."""
-    figure, axes = grid(1, 1, width, height)
-    return figure, axes[0]
-
-
-def grid(rows: int, columns: int, width: float, height: float) -> tuple[Canvas, Sequence[Axes]]:
-    """An empty figure of several panels, row by row."""
     figure = Canvas(figsize=(width, height), layout="constrained")
-    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+    return figure, figure.subplots()
+
+
+def strip(columns: int) -> tuple[Canvas, Sequence[Axes]]:
+    """An empty figure of small panels side by side; fixed places are quicker than a layout."""
+    figure = Canvas(figsize=(1.0 + 1.7 * columns, 2.1))
+    places = {"left": 0.16, "right": 0.98, "bottom": 0.24, "top": 0.97, "wspace": 0.08}
+    return figure, list(figure.subplots(1, columns, squeeze=False, gridspec_kw=places).flat)
 
 
 def look() -> AbstractContextManager[None]:

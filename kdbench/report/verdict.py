@@ -26,8 +26,8 @@ def _leaders(board: Leaderboard) -> str:
         first = board.table.iloc[0]
         return (
             f"{first['method']} has the highest mean test accuracy"
-            f" ({percent(first['test_accuracy_mean'])} %, n = {first['n']}), but none leads: no method has all"
-            f" its planned final runs and at least {MINIMUM} of them."
+            f" ({percent(first['test_accuracy_mean'])} %, n = {first['n']}), but none leads: no method has"
+            f" all its planned final runs and at least {MINIMUM} of them."
         )
     tested = board.tested
     leader, *others = board.leading

@@ -34,7 +34,7 @@ def test_database_client_and_direct_writing_give_the_same(tmp_path: Path, store,
     )
     uri = rs.write(odd_values(SMALL), tmp_path / "client")
     by_sql = read.tidy(stores.read_tables(["synthetic"], uri))
-    monkeypatch.setattr(stores, "DATABASES", ())
+    monkeypatch.setattr(stores, "SQLITE", "another:")
     by_client = read.tidy(stores.read_tables(["synthetic"], uri))
     columns = list(sorted_runs(by_sql))
     pd.testing.assert_frame_equal(sorted_runs(by_sql), sorted_runs(by_client)[columns], check_dtype=False)

@@ -174,9 +174,7 @@ def _slice(material: Material, study: Study) -> Iterator[style.Figure]:
     names = sorted(names, key=lambda name: (-share.get(name, 0.0), name))[:SLICES]
     if not names:
         return
-    figure, panels = style.grid(1, len(names), 1.0 + 1.7 * len(names), 2.1)
-    figure.set_layout_engine("none")  # equal panels need no layout: there are many of these figures
-    figure.subplots_adjust(left=0.16, right=0.98, bottom=0.24, top=0.97, wspace=0.08)
+    figure, panels = style.strip(len(names))
     complete = study.trials.index.isin(study.complete.index)
     last = study.trials[OBJECTIVE].to_numpy(dtype=float)
     limit(panels[0], "y", last[complete], 0.2)
