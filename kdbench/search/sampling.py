@@ -3,6 +3,8 @@
 import warnings
 from collections.abc import Iterable, Mapping
 
+from optuna import Study
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
@@ -15,8 +17,9 @@ from kdbench.seeds import derive
 
 # What the model-based samplers look at. Their cost grows with the number of trials (TPE 19 ms at 1,000, 186
 # ms at 10,000; GP with its cube); the best and the latest trials tell them nearly all there is to learn.
-WINDOW = 200
-BEST_KEPT = 50
+WINDOW = 200  # of which
+BEST = 50  # are the best complete ones,
+LATEST = 75  # the latest ended ones, and the rest the latest running ones
 STARTUP = 8  # trials that have ended before TPE and GP model anything, the default point among them
 
 
@@ -59,7 +62,10 @@ class Sampler:
     def tell(self, trial: Trial) -> None:
         """A trial that was started has ended."""
         self._trials[trial.number] = trial
-        self._view.tell(trial)
+        if trial.number in self._view:
+            self._view.tell(trial)
+        else:  # it left the window while it ran
+            self._view.add(trial)
 
     @property
     def _windowed(self) -> bool:
@@ -72,14 +78,14 @@ class Sampler:
         return view
 
     def _visible(self) -> list[int]:
-        """Numbers the sampler looks at: all, or those that run, the best and the latest."""
-        numbers = sorted(self._trials)
-        if not self._windowed or len(numbers) <= WINDOW:
-            return numbers
+        """Numbers that the sampler looks at."""
+        if not self._windowed or len(self._trials) <= WINDOW:
+            return sorted(self._trials)
         complete = [trial for trial in self._trials.values() if trial.state == "complete"]
-        best = sorted(complete, key=lambda trial: -(trial.value or 0.0))[:BEST_KEPT]
-        running = {trial.number for trial in self._trials.values() if not trial.ended}
-        return sorted({trial.number for trial in best} | running | set(numbers[BEST_KEPT - WINDOW :]))
+        best = sorted(complete, key=lambda trial: -(trial.value or 0.0))[:BEST]
+        ended = sorted(trial.number for trial in self._trials.values() if trial.ended)[-LATEST:]
+        running = sorted(trial.number for trial in self._trials.values() if not trial.ended)
+        return sorted({trial.number for trial in best} | set(ended) | set(running[BEST + LATEST - WINDOW :]))
 
     def _sampler(self, seed: int) -> BaseSampler:
         # A new one for every trial: one that lived on would repeat its proposals when its stream restarts
@@ -92,4 +98,16 @@ class Sampler:
             # Its state lives in attributes of Optuna's trials, which records lack: a relaunch starts it
             # from the values of the earlier trials instead.
             return CmaEsSampler(seed=seed, source_trials=self._earlier or None)
-        return TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=STARTUP)
+        return _Tpe(self._space, seed)
+
+
+class _Tpe(TPESampler):  # type: ignore[misc]
+    """Multivariate TPE over a space that is known, which Optuna would find out from all trials each time."""
+
+    def __init__(self, space: Mapping[str, BaseDistribution], seed: int):
+        super().__init__(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=STARTUP)
+        self._known = {name: item for name, item in sorted(space.items()) if not item.single()}
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The parameters that are modelled together: all of which there is a choice."""
+        return self._known

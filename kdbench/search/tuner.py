@@ -101,7 +101,7 @@ def loss_of(cause: str) -> Loss:
     if "node has died" in cause or "node was preempted" in cause or "is unavailable" in cause:
         return "node"
     died = ("The actor died", "The actor is dead", "Worker died", "killed by the OS")
-    return "worker" if any(words in cause for words in died) else "error"
+    return "worker" if not cause or any(words in cause for words in died) else "error"
 
 
 def _last_line(cause: str) -> str:

@@ -10,17 +10,18 @@ ROOT = Path(__file__).parents[2]
 
 # The json names of KubeRay's ray-operator/apis/ray/v1/{rayjob,raycluster}_types.go.
 RAYJOB = set(
-    """activeDeadlineSeconds backoffLimit rayClusterSpec submitterPodTemplate metadata clusterSelector
-    submitterConfig managedBy deletionStrategy entrypoint runtimeEnvYAML jobId submissionMode entrypointResources
-    entrypointNumCpus entrypointNumGpus ttlSecondsAfterFinished shutdownAfterJobFinishes suspend""".split()
+    """activeDeadlineSeconds backoffLimit rayClusterSpec submitterPodTemplate metadata
+    clusterSelector submitterConfig managedBy deletionStrategy entrypoint runtimeEnvYAML jobId
+    submissionMode entrypointResources entrypointNumCpus entrypointNumGpus
+    ttlSecondsAfterFinished shutdownAfterJobFinishes suspend""".split()
 )
 CLUSTER = set(
-    """headGroupSpec workerGroupSpecs rayVersion enableInTreeAutoscaling autoscalerOptions suspend managedBy
-    headServiceAnnotations gcsFaultToleranceOptions""".split()
+    """headGroupSpec workerGroupSpecs rayVersion enableInTreeAutoscaling autoscalerOptions
+    suspend managedBy headServiceAnnotations gcsFaultToleranceOptions""".split()
 )
 AUTOSCALER = set(
-    """resources image imagePullPolicy env envFrom volumeMounts securityContext idleTimeoutSeconds upscalingMode
-    version""".split()
+    """resources image imagePullPolicy env envFrom volumeMounts securityContext
+    idleTimeoutSeconds upscalingMode version""".split()
 )
 GROUP = {"serviceType", "headService", "enableIngress", "rayStartParams", "template"}
 NEEDED = {"groupName", "minReplicas", "maxReplicas", "rayStartParams", "template"}

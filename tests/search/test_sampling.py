@@ -88,7 +88,7 @@ def test_running_trials_are_known_to_the_sampler_whoever_chose_them():
         if running:
             for number in range(12, 16):
                 sampler.started(trial(number, {"lr": 0.9, "layers": 3}, "running"))
-        return sampler.ask(16)
+        return [sampler.ask(number) for number in range(16, 22)]
 
     assert ask(running=True) != ask(running=False)
 
@@ -100,7 +100,8 @@ def test_an_empty_space_proposes_nothing():
 
 def test_a_long_study_is_seen_through_a_window(monkeypatch):
     monkeypatch.setattr(sampling, "WINDOW", 20)
-    monkeypatch.setattr(sampling, "BEST_KEPT", 5)
+    monkeypatch.setattr(sampling, "BEST", 5)
+    monkeypatch.setattr(sampling, "LATEST", 8)
     sampler = Sampler("tpe", NUMERIC, 0, "study")
     running = {"lr": 0.5, "layers": 2}
     sampler.started(trial(0, running, "running"))
@@ -110,3 +111,8 @@ def test_a_long_study_is_seen_through_a_window(monkeypatch):
     assert best.number in sampler._visible()
     assert 0 in sampler._visible()  # still running
     sampler.tell(trial(0, running))
+    for number in range(100, 150):
+        sampler.started(trial(number, running, "running"))
+    sampler.ask(150)
+    assert len(sampler._visible()) <= 20
+    sampler.tell(trial(101, running))  # fell out of the window while it ran
