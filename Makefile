@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Two files at a time, a thread each: small tensors gain nothing from more.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 .PHONY: install quickstart test test-slow lint format clean-env
 
@@ -27,10 +29,10 @@ lint: install
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-slow: install
-	$(BIN)/pytest -m 'slow and not gpu' --timeout 600
+	$(PYTEST) -m 'slow and not gpu' --timeout 600
 
 format: install
 	$(BIN)/ruff check --fix .
