@@ -3,7 +3,7 @@
     python perf/report.py [--runs 5000] [--keep FOLDER]
 
 Fills a SQLite store with synthetic runs (16 methods, 2 pairs, 5 fractions, 5 seeds, the rest trials) and
-makes the report in a fresh process, so that imports and memory count. Prints time, memory and what was written.
+makes the report in a fresh process, so that imports and memory count. Prints time, memory, what was written.
 """
 
 import argparse

@@ -44,6 +44,9 @@ def _make(names: list[str], uri: str, out: Path, launch: Path | None, ui: str | 
     runs = read.read(names, uri)
     material = Material(runs, plans.read(runs.launches, names, uri, launch))
     out.mkdir(parents=True, exist_ok=True)
+    for pattern in ("figures/*.svg", "figures/*.pdf", "configs/*.yaml"):
+        for stale in out.glob(pattern):  # of methods that an earlier report had and this one has not
+            stale.unlink()
     read.write_parquet(runs, out)
     verdicts = {board.key: verdict.verdict(board) for board in material.boards}
     tables.write_csv(material.boards, out / "leaderboard.csv")

@@ -135,7 +135,7 @@ def seeds(row: Mapping[str, Any]) -> str:
 
 def percent(value: float) -> str:
     """A share in per cent; an en dash where there is none."""
-    return "–" if missing(value) else f"{100 * value:.2f}".replace("-", "−")
+    return "–" if missing(value) else f"{round(100 * value, 2) + 0.0:.2f}".replace("-", "−")
 
 
 def interval(mean: float, low: float, high: float) -> str:

@@ -110,6 +110,9 @@ def warnings(board: Leaderboard, plans: Plans) -> Iterator[str]:
     budgets = table.loc[~table["partial"], "trials"]
     if budgets.nunique() > 1:
         yield f"Unequal budgets: between {budgets.min()} and {budgets.max()} trials per method."
+    same = table.loc[table["config"] == "tuned,default", "method"].tolist()
+    if same:
+        yield f"The search found nothing better than the default configuration of {listed(same)}."
     yield from _provenance(board, plans)
     if len(board.leading) > 1:
         yield "The order within the leading group is not supported by the tests: its intervals overlap."

@@ -112,6 +112,8 @@ def test_equal_configurations_are_one_run_for_both() -> None:
     (board,) = boards(made)
     row = rows(board)["bss"]
     assert row["config"] == "tuned,default"
+    words = " ".join(verdict.warnings(board, plans.Plans()))
+    assert "nothing better than the default configuration of bss, hinton and original" in words
     assert row["default_test_accuracy_mean"] == pytest.approx(row["test_accuracy_mean"])
 
 

@@ -78,6 +78,13 @@ def test_equal_runs_make_an_equal_report(store, tmp_path: Path) -> None:
             assert path.read_bytes() == (second.parent / path.relative_to(first.parent)).read_bytes(), path
 
 
+def test_an_earlier_report_is_replaced(store, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    for methods in (("original", "bss"), ("original", "rkd")):
+        report.make(["synthetic"], uri=store(rs.runs(dataclasses.replace(SMALL, methods=methods))), out=out)
+    assert sorted(path.name for path in (out / "configs").iterdir()) == ["original.yaml", "rkd.yaml"]
+
+
 def test_random_search_without_stopping_is_called_unbiased(make) -> None:
     plan = rs.plan(SEARCHED, search={"trials": 3, "sampler": "random", "scheduler": "none"})
     _, page = make(rs.runs(SEARCHED), plan)

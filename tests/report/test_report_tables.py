@@ -49,7 +49,7 @@ def test_odd_labels_are_escaped(tmp_path: Path) -> None:
 def test_numbers_in_words() -> None:
     assert tables.interval(0.97826, 0.974, 0.9826) == "97.83 ± 0.43"
     assert tables.interval(0.5, float("nan"), float("nan")) == "50.00"
-    assert tables.percent(float("nan")) == "–"
+    assert tables.percent(float("nan")) == "–" and tables.percent(-1e-6) == "0.00"
     assert (tables.p_value(0.0004), tables.p_value(0.0314)) == ("< 0.001", "0.031")
     assert tables.signed(-0.012) == "−1.20"
     row = {"label": "bss", "n": 2, "planned": 3, "p_adjusted": float("nan")}
