@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit, urlunsplit
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,11 @@ class Links:
     def of(cls, uri: str, ui: str | None) -> "Links":
         """`ui` where given, else the tracking server itself; a database has no page of its own."""
         base = ui or (uri if uri.startswith(("http://", "https://")) else None)
-        return cls(base.rstrip("/") if base else None)
+        if base is None:
+            return cls(None)
+        parts = urlsplit(base)
+        host = parts.netloc.rpartition("@")[2]  # credentials stay out of the page
+        return cls(urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", "")))
 
     def run(self, experiment: str, run: str) -> str | None:
         """One run's page."""

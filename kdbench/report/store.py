@@ -44,12 +44,17 @@ def read_tables(suites: Sequence[str], uri: str) -> Tables:
     return replace(tables, metrics=_with_infinity(tables.metrics), histories=_with_infinity(tables.histories))
 
 
-def _check(suites: Sequence[str], known: Iterable[str], uri: str) -> None:
+def _require(suites: Sequence[str], known: Iterable[str], uri: str) -> None:
     names = sorted(set(known) - {_DEFAULT})
-    allowed = f"an experiment in {uri}: " + (", ".join(names) or "there is none yet; launch a suite first")
-    absent = [mistake("suite", suite, allowed, names=names) for suite in suites if suite not in names]
-    if absent:
-        raise UserError(absent)
+    absent = [suite for suite in suites if suite not in names]
+    if not absent:
+        return
+    from kdbench.tracking import masked  # imports torch: seconds that only a mistake costs
+
+    allowed = f"an experiment in {masked(uri)}: " + (
+        ", ".join(names) or "there is none yet; launch a suite first"
+    )
+    raise UserError(mistake("suite", suite, allowed, names=names) for suite in absent)
 
 
 def read_sqlite(suites: Sequence[str], uri: str) -> Tables:
@@ -73,7 +78,7 @@ def _select(connection: sqlite3.Connection, suites: Sequence[str], uri: str) -> 
         "SELECT name, experiment_id FROM experiments WHERE lifecycle_stage = 'active'"
     )
     numbers: dict[str, int] = dict(active.fetchall())
-    _check(suites, numbers, uri)
+    _require(suites, numbers, uri)
     names = {numbers[suite]: suite for suite in suites}
     wanted = f"r.experiment_id IN ({', '.join(map(str, names))}) AND r.lifecycle_stage = 'active'"
 
@@ -116,13 +121,16 @@ def read_client(suites: Sequence[str], uri: str) -> Tables:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    from kdbench.tracking import check, masked
+
+    check(uri)  # answers within seconds; the client would try for minutes
     try:
         client = MlflowClient(tracking_uri=uri)
         numbers = {experiment.name: experiment.experiment_id for experiment in client.search_experiments()}
     except MlflowException as error:
         allowed = f"an MLflow server that answers ({str(error.message).splitlines()[0]})"
-        raise UserError([mistake("tracking URI", uri, allowed)]) from error
-    _check(suites, numbers, uri)
+        raise UserError([mistake("tracking URI", masked(uri), allowed)]) from error
+    _require(suites, numbers, uri)
     found = [(suite, run) for suite in suites for run in _pages(client, numbers[suite])]
     infos = [
         (i.run_id, i.experiment_id, suite, i.run_name, i.status, i.start_time, i.end_time, i.artifact_uri)

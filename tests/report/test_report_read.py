@@ -80,6 +80,12 @@ def test_a_store_or_suite_that_is_not_there(tmp_path: Path, store, empty_databas
         read.read(["synthetic"], f"sqlite:///{other}")
 
 
+def test_a_server_that_does_not_answer_is_said_at_once_and_without_its_password() -> None:
+    with pytest.raises(UserError) as raised:
+        read.read(["synthetic"], "http://me:secret@127.0.0.1:9")
+    assert "secret" not in str(raised.value) and "127.0.0.1:9" in str(raised.value)
+
+
 def test_mixed_contents_of_a_data_set_are_refused(store) -> None:
     other = dataclasses.replace(SMALL, suite="other", dataset_hash="f" * 64)
     uri = store([*rs.runs(SMALL), *rs.runs(other)])

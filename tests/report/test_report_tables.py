@@ -64,4 +64,5 @@ def test_links() -> None:
     assert links.runs("1", ["a", "b"]) == (
         "http://host:5000/#/compare-runs?runs=%5B%22a%22%2C%20%22b%22%5D&experiments=%5B%221%22%5D"
     )
+    assert Links.of("https://me:secret@host/mlflow/", None).base == "https://host/mlflow"
     assert Links.of("sqlite:///x", "http://127.0.0.1:5000").runs("1", ["a"]).endswith("/runs/a")
