@@ -15,7 +15,13 @@ from kdbench.search import cluster
 
 
 def made_plan(
-    folder: Path, *, trials: int, epochs: int, methods: Iterable[str] = ("original",), scheduler: str = "none"
+    folder: Path,
+    *,
+    trials: int,
+    epochs: int,
+    methods: Iterable[str] = ("original",),
+    scheduler: str = "none",
+    sampler: str = "tpe",
 ) -> Plan:
     """A plan on the digits with so many trials per method and one final run each."""
     path = folder / "perf.yaml"
@@ -25,7 +31,7 @@ def made_plan(
         "pairs": [{"teacher": "resnet14", "student": "resnet8w4"}],
         "methods": list(methods),
         "training": {"epochs": epochs},
-        "search": {"trials": trials, "grace_epochs": 1, "scheduler": scheduler},
+        "search": {"trials": trials, "grace_epochs": 1, "scheduler": scheduler, "sampler": sampler},
         "final": {"seeds": 1, "defaults": False},
     }
     path.write_text(yaml.safe_dump(keys))

@@ -1,25 +1,25 @@
-"""The driver writes down what happens: the record first, then Optuna's journal, then MLflow, then the
-progress.
-"""
+"""The dispatcher's decisions on their way to the clerk, who writes them down, and to whoever watches."""
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from kdbench.plan import Run, Study
 from kdbench.records import Epoch, Record
-from kdbench.search.journal import Journal
-from kdbench.search.progress import Counts, Progress, Tracker
-from kdbench.search.store import Store
-from kdbench.search.trial import Trial, steps
+from kdbench.search.clerk import Clerk
+from kdbench.search.progress import Counts, Progress
+from kdbench.search.trial import OBJECTIVE
 from kdbench.tracking.environment import commit
+
+COUNT_EVERY_S = 1.0
 
 
 class LaunchBooks:
     """The Books of a launch."""
 
-    def __init__(self, store: Store, journal: Journal, tracker: Tracker, progress: Progress):
-        self._store, self._journal, self._tracker, self._progress = store, journal, tracker, progress
+    def __init__(self, clerk: Clerk, progress: Progress):
+        self._clerk, self._progress = clerk, progress
         self._commit = commit()
         self._best: dict[tuple[str, str], float] = {}  # of each method in each pair
         self._counted = float("-inf")
@@ -28,78 +28,58 @@ class LaunchBooks:
         self.trial_epochs: list[int] = []  # of the trials that ended in this launch
         self.count: Callable[[], Counts] | None = None  # how far the launch is; set when that is known
 
-    def opened(self, runs: tuple[Run, ...], record: Record) -> Record:
-        """Write the record `running`; one that an earlier launch wrote keeps its time of start."""
-        known = self._store.record(record.key)
-        taken_up = known is not None and known.state == "running"
-        started = known.started if known is not None and taken_up else time.time()
-        record = replace(record, started=started, commit=self._commit)
-        self._store.write(record)
-        if record.kind == "trial":
-            self._journal.started(record.study, Trial.of(record))
+    def opened(self, runs: tuple[Run, ...], record: Record) -> None:
+        """A run is handed out."""
+        record = replace(record, started=time.time(), commit=self._commit)
+        self._clerk.do(functools.partial(self._clerk.opened, runs, record))
         for run in runs:
-            self._tracker.opened(run, record)
             self._progress.started(run)
         self._changed()
-        return record
 
     def epoch(self, runs: tuple[Run, ...], epoch: Epoch) -> None:
-        """Pass an epoch on; the record gets the whole history at the end."""
+        """A run has ended an epoch."""
         self.epochs += 1
-        if runs[0].kind == "trial":
-            for step, value in steps((epoch,)).items():
-                self._journal.report(runs[0].study, runs[0].number, step, value)
+        self._clerk.do(functools.partial(self._clerk.epoch, runs, epoch))
         for run in runs:
-            self._tracker.epoch(run, epoch)
             self._progress.epoch(run, epoch)
         self._changed()
 
-    def ended(self, runs: tuple[Run, ...], record: Record) -> Record:
-        """Write the result, then remove what only the training needed."""
+    def ended(self, runs: tuple[Run, ...], record: Record) -> None:
+        """A run has a result."""
         record = replace(record, ended=time.time(), commit=self._commit)
-        self._store.write(record)
-        self._store.forget_checkpoints(record.key)
+        self._clerk.do(functools.partial(self._clerk.ended, runs, record))
         if record.kind == "trial":
-            self._trial_ended(runs, Trial.of(record))
-            self.trial_epochs.append(len(record.history))
-        if record.kind == "final":
-            self._store.fetch_student(record.key)
+            self._trial_ended(runs, record)
         for run in runs:
-            self._tracker.ended(run, record)
             self._progress.ended(run, record)
         self._changed()
-        return record
 
     def known_as(self, runs: tuple[Run, ...], key: str) -> None:
-        """Say of a result that is there already whose it is."""
-        record = self._store.record(key)
-        for run in runs:
-            if record is not None:
-                self._tracker.ended(run, record)
+        """A result that is there already belongs to these runs too, or is called otherwise than before."""
+        self._clerk.do(functools.partial(self._clerk.known_as, runs, key))
 
     def study_ended(self, studies: tuple[Study, ...], best: str | None) -> None:
         """A search is over; `best` is the key of its best trial."""
-        record = self._store.record(best) if best else None
-        for study in studies:
-            self._tracker.study_ended(study, record)
+        self._clerk.do(functools.partial(self._clerk.study_ended, studies, best))
 
     def note(self, message: str) -> None:
         """Keep it for the summary and tell it at once."""
         self.notes.append(message)
         self._progress.note(message)
 
-    def _trial_ended(self, runs: tuple[Run, ...], trial: Trial) -> None:
-        self._journal.tell(runs[0].study, trial)
-        if trial.state != "complete" or trial.value is None:
+    def _trial_ended(self, runs: tuple[Run, ...], record: Record) -> None:
+        self.trial_epochs.append(len(record.history))
+        if record.state != "complete" or not record.history:
             return
+        value = record.history[-1].metrics.get(OBJECTIVE, float("-inf"))
         for run in runs:
             method = (run.label, run.pair)
-            if trial.value > self._best.get(method, float("-inf")):
-                self._best[method] = trial.value
-                self._progress.best(*method, trial.value)
+            if value > self._best.get(method, float("-inf")):
+                self._best[method] = value
+                self._progress.best(*method, value)
 
     def _changed(self) -> None:
-        """Tell how far the launch is, at most once a second."""
-        if self.count is not None and time.monotonic() - self._counted > 1.0:
+        """Tell how far the launch is, now and then."""
+        if self.count is not None and time.monotonic() - self._counted > COUNT_EVERY_S:
             self._counted = time.monotonic()
             self._progress.counts(self.count())

@@ -28,14 +28,14 @@ Loss = Literal["node", "worker", "error"]
 class Books(Protocol):
     """Where the dispatcher's decisions are written down."""
 
-    def opened(self, runs: tuple[Run, ...], record: Record) -> Record:
-        """A run is handed out, or goes on after a relaunch; returns the record with its time of start."""
+    def opened(self, runs: tuple[Run, ...], record: Record) -> None:
+        """A run is handed out, or goes on after a relaunch."""
 
     def epoch(self, runs: tuple[Run, ...], epoch: Epoch) -> None:
         """A run has ended an epoch."""
 
-    def ended(self, runs: tuple[Run, ...], record: Record) -> Record:
-        """A run has a result: `record`; returns it with its time of end."""
+    def ended(self, runs: tuple[Run, ...], record: Record) -> None:
+        """A run has a result: `record`."""
 
     def known_as(self, runs: tuple[Run, ...], key: str) -> None:
         """A result that is there already belongs to these runs too, or is called otherwise than before."""
@@ -223,7 +223,8 @@ class Dispatcher:
             job=asdict(job),
             slot=share.slot,
         )
-        self.flights[key] = Flight(work, runs, self._books.opened(runs, record))
+        self.flights[key] = Flight(work, runs, record)
+        self._books.opened(runs, record)
         return work
 
     # What follows.
@@ -235,7 +236,7 @@ class Dispatcher:
             record = replace(record, history=tuple(flight.history[e] for e in sorted(flight.history)))
         if record.kind == "trial":
             record = replace(record, rungs=self.studies[record.study].rungs(record.number))
-        record = self._books.ended(flight.runs, record)
+        self._books.ended(flight.runs, record)
         self._ledger.put(record)
         if record.kind == "trial":
             search = self.studies[record.study]
@@ -283,7 +284,8 @@ class Dispatcher:
             reason="no-trial",
             message=why or "no trial of its study is complete",
         )
-        self._ledger.put(self._books.ended((run,), record))
+        self._books.ended((run,), record)
+        self._ledger.put(record)
 
     def _look_at_teachers(self) -> None:
         for key in self._teachers:

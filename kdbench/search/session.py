@@ -14,6 +14,7 @@ from kdbench.data.source import Part
 from kdbench.plan import Plan
 from kdbench.search import cluster, decisions
 from kdbench.search.books import LaunchBooks
+from kdbench.search.clerk import Clerk
 from kdbench.search.decisions import Decisions
 from kdbench.search.dispatcher import Dispatcher
 from kdbench.search.inventory import inventory, recorded
@@ -45,8 +46,9 @@ class Session:
             if not store.has_teacher(planned.key):
                 ledger.results.pop(planned.key, None)  # its weights were removed: train it again
         trials = {key: study.trials.values() for key, study in ledger.studies.items()}
-        self._journal = Journal(folder / JOURNAL, plan.studies, trials)
-        self._books = LaunchBooks(store, self._journal, tracker, progress)
+        journal = Journal(folder / JOURNAL, plan.studies, trials)
+        self._clerk = Clerk(store, journal, tracker)
+        self._books = LaunchBooks(self._clerk, progress)
         self._decisions = Decisions()
         self._dispatcher: Dispatcher | None = None  # known when Ray has said what there is
         self._slots: Slots | None = None
@@ -63,7 +65,7 @@ class Session:
             if not signals.number:
                 raise
         finally:
-            self._journal.close()
+            self._clerk.close()
             shutil.rmtree(self._folder / "ray", ignore_errors=True)
         return self._summary(signals.number)
 
@@ -74,9 +76,8 @@ class Session:
         self._dispatcher = dispatcher = Dispatcher(self._plan, self._ledger, self._books, shares)
         self._slots = slots
         self._books.count = lambda: self._count(dispatcher)
-        self._tracker.reconcile(
-            recorded(inventory(self._plan, self._ledger, dispatcher.finals), self._store.records())
-        )
+        known = inventory(self._plan, self._ledger, dispatcher.finals)
+        self._clerk.do(lambda: self._tracker.reconcile(recorded(known, self._store.records())))
         searcher = PlanSearcher(dispatcher, slots, self._decisions)
         uniform = len(set(shares.values())) == 1
         keep = lambda: uniform and dispatcher.expects_more  # noqa: E731

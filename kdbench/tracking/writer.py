@@ -12,7 +12,6 @@ import logging
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -195,14 +194,15 @@ def main() -> None:
         os.environ.setdefault(name, value)
     driver = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what MLflow prints goes to the log
-    errand = Errand(**json.loads(sys.stdin.buffer.readline()))
+    told = os.fdopen(0, "rb", buffering=0)  # a buffer would take lines in that `select` then never sees
+    errand = Errand(**json.loads(told.readline()))
     writer = Writer(errand)
 
     def hear(seconds: float) -> Word:
-        ready, _, _ = select.select([sys.stdin], [], [], seconds)
+        ready, _, _ = select.select([told], [], [], seconds)
         if not ready:
             return ""
-        return "flush" if sys.stdin.buffer.readline() else "end"
+        return "flush" if told.readline() else "end"
 
     def answer() -> None:
         try:

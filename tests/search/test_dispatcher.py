@@ -28,7 +28,6 @@ class Recorded:
     def opened(self, runs, record):
         assert record.state == "running"
         self.written[record.key] = record
-        return record
 
     def epoch(self, runs, epoch):
         pass
@@ -36,7 +35,6 @@ class Recorded:
     def ended(self, runs, record):
         self.written[record.key] = record
         self.ends.append(record)
-        return record
 
     def known_as(self, runs, key):
         self.names += [(run, key) for run in runs]
