@@ -168,7 +168,7 @@ def live(of: Plan, home: Home, seconds: float) -> None:
     tail = time.perf_counter() - began
     print(
         f"live, {number} trials in {wall:.0f} s: driver {100 * inside.total / wall:.3f} % of the wall;"
-        f" writer {cpu.user + cpu.system:.1f} s of CPU, its start included; {tail:.1f} s to close, {left} left"
+        f" writer {cpu.user + cpu.system:.1f} s of CPU with its start; {tail:.1f} s to close, {left} left"
     )
 
 
