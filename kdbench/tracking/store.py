@@ -26,6 +26,11 @@ from kdbench.tracking.operations import (
 _log = logging.getLogger(__name__)
 
 PARENT, NAME, NOTE = "mlflow.parentRunId", "mlflow.runName", "mlflow.note.content"
+KIND = "mlflow.experimentKind"  # the page then shows trainings, not prompts and traces
+_ABOUT = (
+    "A suite of kdbench: one launch run, below it a study for each method and pair, below that its trials and"
+    " final runs. The report is an artifact of the launch run."
+)
 _BATCH = 900  # metrics per call; MLflow takes 1,000 metrics, params and tags together
 
 
@@ -101,9 +106,8 @@ class Store:
         experiment = self.client.get_experiment_by_name(self._suite)
         if experiment is None:
             root = None if self._artifacts is None else (self._artifacts / self._suite).as_uri()
-            self._experiment = self.client.create_experiment(
-                self._suite, root, {"kdbench.suite": self._suite}
-            )
+            tags = {"kdbench.suite": self._suite, KIND: "custom_model_development", NOTE: _ABOUT}
+            self._experiment = self.client.create_experiment(self._suite, root, tags)
             return
         if experiment.lifecycle_stage != "active":
             self.client.restore_experiment(experiment.experiment_id)
