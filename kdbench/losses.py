@@ -91,7 +91,8 @@ def relational_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
     Park et al. 2019 (RKD), arXiv:1904.05068, equations 5 and 6. Embeddings (B, d), d free. Mean over the B×B
     matrix; the unit is the mean of the positive Euclidean distances. In [0, ∞); 0 where either network has no
-    two different embeddings.
+    two different embeddings. The authors' code takes 1e-6 for the distance of equal embeddings, and counts
+    it; here it is 0 and not counted.
     """
     return relations.distance_loss(*_pair(student, teacher))
 
@@ -148,7 +149,8 @@ def self_distillation(
     labels (B,). "label" is CE of the deepest exit + (1 − α) Σ CE of the others; "soft" is α T² Σ
     cross-entropy, not KL, to the deepest exit's softened prediction; "feature" is λ Σ ‖F_i − F_C‖², a sum
     over elements and mean over the batch; "total" their sum. The deepest exit is detached where it teaches.
-    The third-party code has (1 − α) CE for the deepest exit too; the paper, followed here, has CE.
+    alpha in [0, 1], lambda_ >= 0, temperature > 0; cross-entropies in nats, means over the batch. The
+    third-party code has (1 − α) CE for the deepest exit too; the paper, followed here, has CE.
     """
     *shallow, deepest = (_precise(logits) for logits in exit_logits)
     *shallow_features, deepest_feature = (_precise(feature) for feature in exit_features)
@@ -191,7 +193,7 @@ def probabilistic_transfer(student_feature: Tensor, teacher_feature: Tensor) -> 
 
     Passalis & Tefas 2018 (PKT), arXiv:1803.10837, with the cosine kernel. Features (B, d), d free. x/(‖x‖ +
     1e-7), K = (x xᵀ + 1)/2, rows divided by their sum, mean over B² of `p_t · log((p_t + 1e-7) / (p_s +
-    1e-7))`.
+    1e-7))`. 0 where the probabilities are equal. Form and mean are those of RepDistiller.
     """
     student, teacher = (_neighbours(feature) for feature in _pair(student_feature, teacher_feature))
     return (teacher * torch.log((teacher + 1e-7) / (student + 1e-7))).mean()
@@ -202,7 +204,7 @@ def neuron_selectivity(student_feature: Tensor, teacher_feature: Tensor) -> Tens
 
     Huang & Wang 2017 (NST), arXiv:1707.01219. Feature maps (B, c, h, w), channels free, the larger
     average-pooled to the smaller; each channel's map is L2-normalised. Means over B and both channel axes of
-    k_tt + k_ss − 2 k_st.
+    k_tt + k_ss − 2 k_st, in [0, 2].
     """
     student, teacher = (_unit(x.flatten(2)) for x in _same_size(*_pair(student_feature, teacher_feature)))
     return _kernel(teacher, teacher) + _kernel(student, student) - 2 * _kernel(student, teacher)
@@ -228,8 +230,9 @@ def decoupled(
 ) -> Tensor:
     """`T² · [α · KL of (p_y, 1 − p_y) + β · KL over the non-target classes]`, in nats.
 
-    Zhao et al. 2022 (DKD), arXiv:2203.08679, equation 7. Logits (B, C), labels (B,). In [0, ∞), 0 where the
-    logits are equal.
+    Zhao et al. 2022 (DKD), arXiv:2203.08679, equation 7. Logits (B, C), labels (B,) int64; alpha and beta >=
+    0, temperature > 0. In [0, ∞), 0 where the logits are equal; with two classes the second part is 0. T² is
+    of the authors' code, whose warm-up of the weight belongs to a method, not to this function.
     """
     student, teacher = (x / temperature for x in _alike(student_logits, teacher_logits))
     target = labels[:, None] == torch.arange(student.shape[1], device=student.device)

@@ -4,7 +4,10 @@ Source: Heo et al. 2019, arXiv:1805.05532, with the authors' code where the two 
 cross-entropies at temperature T without T² there; here they are `soft_target / T²`, the same up to the
 teacher's entropy, which is constant. The labels keep weight 1. Over the progress e of the training, `1 + a
 (1 - e)` weighs the soft targets and `max(b (1 - 4 e / 3), 0)` the boundary samples, so that nothing is
-searched in the last quarter.
+searched in the last quarter. Where that code clamps normalised images to ±2.5, keeps every searched sample,
+also one that has not left its class, and asks only the teacher to be right about a base sample, here images
+stay within the range of pixels, those that reach the target class count, and student and teacher are both
+right (the paper).
 """
 
 from abc import abstractmethod
