@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from kdbench.models.outputs import Outputs
 
-# Probabilities are then off by rounding where logits are drawn independently with a deviation of 3, and at worst by
-# 1e-5 with one of 6, where specialists flatly contradict each other (500 samples, 20 classes, 5 specialists).
+# Probabilities are then off by rounding where logits are drawn independently with a deviation of 3, and at
+# worst by 1e-5 with one of 6, where specialists flatly contradict each other (500 samples, 20 classes).
 STEPS = 400
 
 
