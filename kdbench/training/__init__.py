@@ -1,6 +1,6 @@
 """One student or teacher from start to end. Never imports ray, mlflow or optuna."""
 
-from kdbench.training.evaluation import EVALUATION_VERSION, Examinee, compare, evaluate
+from kdbench.training.evaluation import EVALUATION_VERSION, Examinee, evaluate
 from kdbench.training.execution import Outcome, evaluate_again, execute
 from kdbench.training.job import TRAINING_VERSION
 from kdbench.training.saved import load_network, save_network
@@ -12,7 +12,6 @@ __all__ = [
     "Examinee",
     "Outcome",
     "Trained",
-    "compare",
     "evaluate",
     "evaluate_again",
     "execute",

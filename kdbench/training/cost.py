@@ -24,6 +24,15 @@ def parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def parameters_used(model: nn.Module, image: Tensor) -> int:
+    """Of those that learn, how many the logits for `image` (1, c, h, w) depend on."""
+    owned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with torch.enable_grad():
+        gradients = torch.autograd.grad(model(image).logits.sum(), owned, allow_unused=True)
+    used = (parameter for parameter, given in zip(owned, gradients, strict=True) if given is not None)
+    return sum(parameter.numel() for parameter in used)
+
+
 @torch.no_grad()
 def flops(network: Network, image: Tensor) -> int:
     """Floating-point operations for one image (1, c, h, w): two per multiplication and addition in

@@ -1,11 +1,13 @@
 """Answers of several networks together, and of the exits of one: evaluated, never a method's accuracy."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from kdbench.models import MultiExit
+from kdbench.models import MultiExit, Outputs
 
 
 class Average(nn.Module):
@@ -27,9 +29,11 @@ class ExitAverage(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Probabilities (B, C) for normalised images (B, c, h, w)."""
-        return torch.stack([leave.logits.softmax(1) for leave in self.network(images).exits]).mean(0)
+    def forward(self, images: Tensor) -> Outputs:
+        """The network's Outputs for normalised images (B, c, h, w); logits are the mean's logarithm."""
+        outputs: Outputs = self.network(images)
+        each = torch.stack([leave.logits.log_softmax(1) for leave in outputs.exits])
+        return replace(outputs, logits=each.logsumexp(0) - math.log(len(each)))
 
 
 class ExitAlone(nn.Module):
@@ -39,7 +43,7 @@ class ExitAlone(nn.Module):
         super().__init__()
         self.network, self.number = network, number
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, C) for normalised images (B, c, h, w)."""
-        logits: Tensor = self.network(images).exits[self.number].logits
-        return logits
+    def forward(self, images: Tensor) -> Outputs:
+        """The network's Outputs for normalised images (B, c, h, w); logits are the exit's."""
+        outputs: Outputs = self.network(images)
+        return replace(outputs, logits=outputs.exits[self.number].logits)

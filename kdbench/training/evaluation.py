@@ -19,7 +19,7 @@ from kdbench.training.precision import exact
 from kdbench.training.robustness import attacked, robust_accuracy_fgsm, robust_accuracy_pgd
 
 # Bumped by hand whenever one of these numbers is computed in another way.
-EVALUATION_VERSION = 1
+EVALUATION_VERSION = 2
 
 ECE_BINS = 15  # of equal width
 
@@ -39,6 +39,9 @@ def evaluate(
 ) -> dict[str, float]:
     """`test/accuracy`, `test/loss`, `eval/*` and, for omitted classes, `audit/*`, in float32.
 
+    With a teacher also `eval/agreement` and how similar the boundaries of the two networks are; similarities
+    are left out where no pair of boundary supporting samples was found, `eval/boundary_pairs` is 0 then.
+
     `validation` is used for one thing: the bias of omitted classes. Keys that do not apply are left out.
     Latencies are of this very device.
     """
@@ -48,59 +51,57 @@ def evaluate(
     network = model.backbone if isinstance(model, MultiExit) else model
     logits = predict(network, test.images, pixels)
     plain = score(logits, test.labels)
-    image = pixels(test.images[:1])
-    sample = attacked(test)
-    values: dict[str, float] = {
-        "test/accuracy": plain.accuracy,
-        "test/loss": plain.loss,
-        "eval/parameters": cost.parameters(network),
-        "eval/flops": cost.flops(network, image),
-        "eval/latency_ms": cost.latency_ms(network, image),
-        "eval/ece": calibration_error(logits, test.labels),
-        "eval/robust_accuracy_fgsm": robust_accuracy_fgsm(network, sample, pixels),
-        "eval/robust_accuracy_pgd": robust_accuracy_pgd(network, sample, pixels),
-    }
+    student = {"parameters": cost.parameters(network)} | _work(network, pixels(test.images[:1]))
+    student |= _answers(network, logits, test, pixels)
+    if examinee.teacher is not None:
+        student |= _compared(network, examinee.teacher, logits, test, pixels)
+    values: dict[str, float] = {"test/accuracy": plain.accuracy, "test/loss": plain.loss}
+    values |= _named("eval/", student)
     if isinstance(model, MultiExit):
-        values |= _exits(model, test, pixels)
+        deepest = {"accuracy": plain.accuracy, "loss": plain.loss} | student
+        values |= _exits(model, deepest, examinee.teacher, test, pixels)
     if examinee.ensemble is not None:
         values["eval/ensemble_accuracy"] = _accuracy(examinee.ensemble.eval(), test, pixels)
     if examinee.omit_classes:
         held_out = predict(network, validation.images, pixels)
         values |= _omitted(logits, test.labels, held_out, validation.labels, examinee.omit_classes)
-    if examinee.teacher is not None:
-        values |= compare(network, examinee.teacher, test, facts, device, logits=logits)
     return {name: float(value) for name, value in values.items()}
 
 
-def compare(
-    network: nn.Module,
-    teacher: nn.Module,
-    test: Images,
-    facts: Facts,
-    device: str | torch.device,
-    *,
-    logits: Tensor | None = None,
-) -> dict[str, float]:
-    """What depends on the pair's teacher: `eval/agreement`, and how similar the two networks' boundaries are.
+def _named(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
+    return {prefix + name: float(value) for name, value in values.items()}
 
-    `logits` of the network on the test images, where they are known. Similarities are left out where no pair
-    of boundary supporting samples was found; `eval/boundary_pairs` is 0 then.
-    """
-    test, pixels = test.to(device), Pixels(facts, torch.device(device))
-    own = predict(network, test.images, pixels) if logits is None else logits
-    agreed = own.argmax(1) == predict(teacher, test.images, pixels).argmax(1)
+
+def _work(network: cost.Network, image: Tensor) -> dict[str, float]:
+    return {"flops": cost.flops(network, image), "latency_ms": cost.latency_ms(network, image)}
+
+
+def _answers(network: nn.Module, logits: Tensor, test: Images, pixels: Pixels) -> dict[str, float]:
+    """How far the confidence is from the accuracy, and what is left of that under attack."""
+    sample = attacked(test)
+    return {
+        "ece": calibration_error(logits, test.labels),
+        "robust_accuracy_fgsm": robust_accuracy_fgsm(network, sample, pixels),
+        "robust_accuracy_pgd": robust_accuracy_pgd(network, sample, pixels),
+    }
+
+
+def _compared(
+    network: nn.Module, teacher: nn.Module, logits: Tensor, test: Images, pixels: Pixels
+) -> dict[str, float]:
+    agreed = logits.argmax(1) == predict(teacher, test.images, pixels).argmax(1)
     sample = attacked(test)
     found = boundary_similarity(
         network,
         teacher,
         pixels(sample.images),
         sample.labels,
-        generator=torch.Generator(device).manual_seed(derive(0, "boundary")),
+        generator=torch.Generator(test.labels.device).manual_seed(derive(0, "boundary")),
         clip=pixels.range,
     )
-    values = {"eval/agreement": float(agreed.double().mean()), "eval/boundary_pairs": float(found.pairs)}
+    values = {"agreement": float(agreed.double().mean()), "boundary_pairs": float(found.pairs)}
     if found.pairs:
-        values |= {"eval/magsim": found.magsim, "eval/angsim": found.angsim}
+        values |= {"magsim": found.magsim, "angsim": found.angsim}
     return values
 
 
@@ -116,14 +117,30 @@ def calibration_error(logits: Tensor, labels: Tensor) -> float:
     return float(sums.abs().sum() / len(labels))
 
 
-def _exits(model: MultiExit, test: Images, pixels: Pixels) -> dict[str, float]:
-    """`eval/exit<i>_…`, i from 1, shallow to deep; and the ensemble, the mean of all exits' softmax."""
-    values = {"eval/ensemble_accuracy": _accuracy(ExitAverage(model), test, pixels)}
+def _exits(
+    model: MultiExit, deepest: Mapping[str, float], teacher: nn.Module | None, test: Images, pixels: Pixels
+) -> dict[str, float]:
+    """`eval/exit<i>_…`, i from 1, shallow to deep, and `eval/ensemble_…`, the mean of all exits' softmax.
+
+    All that is said of a student is said of each; the deepest exit is the student.
+    """
     image = pixels(test.images[:1])
-    for number, network in enumerate(cost.exits(model, image), 1):
-        values[f"eval/exit{number}_accuracy"] = _accuracy(ExitAlone(model, number - 1), test, pixels)
-        values[f"eval/exit{number}_latency_ms"] = cost.latency_ms(network, image)
-        values[f"eval/exit{number}_flops"] = cost.flops(network, image)
+    work = cost.exits(model, image)
+    asked: dict[str, tuple[nn.Module, cost.Network]] = {
+        f"eval/exit{number}_": (ExitAlone(model, number - 1), network)
+        for number, network in enumerate(work[:-1], 1)
+    }
+    asked["eval/ensemble_"] = (ExitAverage(model), model)
+    values = _named(f"eval/exit{len(work)}_", deepest)
+    for prefix, (network, forward) in asked.items():
+        logits = predict(network, test.images, pixels)
+        plain = score(logits, test.labels)
+        found = {"accuracy": plain.accuracy, "loss": plain.loss}
+        found |= {"parameters": cost.parameters_used(network, image)} | _work(forward, image)
+        found |= _answers(network, logits, test, pixels)
+        if teacher is not None:
+            found |= _compared(network, teacher, logits, test, pixels)
+        values |= _named(prefix, found)
     return values
 
 

@@ -9,7 +9,7 @@ from kdbench.data import Facts, Images, TrainingData
 from kdbench.models import Outputs
 from kdbench.training import Examinee, cost, evaluate, omitted, robustness
 from kdbench.training.ensembles import Average
-from kdbench.training.evaluation import calibration_error, compare
+from kdbench.training.evaluation import calibration_error
 from kdbench.training.inference import predict, score
 from kdbench.training.inputs import Pixels
 
@@ -108,9 +108,9 @@ def test_it_is_the_same_every_time(test_images: Images, digits: TrainingData, fa
     }
 
 
-def test_a_network_agrees_with_itself(test_images: Images, facts: Facts) -> None:
+def test_a_network_agrees_with_itself(test_images: Images, digits: TrainingData, facts: Facts) -> None:
     network = _network("resnet8w4", seed=5)
-    found = compare(network, network, test_images, facts, "cpu")
+    found = evaluate(Examinee(network, teacher=network), test_images, digits.validation, facts, "cpu")
     assert found["eval/agreement"] == 1.0
     if found["eval/boundary_pairs"]:
         assert found["eval/magsim"] == pytest.approx(1.0)
@@ -123,10 +123,18 @@ def test_multi_exit_networks_are_evaluated_per_exit(
     test_images: Images, digits: TrainingData, facts: Facts
 ) -> None:
     network = models.MultiExit(_network(), SHAPE, 10, seed=1).eval()
-    found = evaluate(Examinee(network), test_images, digits.validation, facts, "cpu")
+    teacher = _network("resnet14", seed=3)
+    found = evaluate(Examinee(network, teacher=teacher), test_images, digits.validation, facts, "cpu")
     assert found["eval/exit3_accuracy"] == found["test/accuracy"], "the deepest exit is the student"
-    assert found["eval/exit3_flops"] == found["eval/flops"]
+    student = {name.removeprefix("eval/") for name in found if name.startswith("eval/")}
+    student = {name for name in student if not name.startswith(("exit", "ensemble"))} - {"magsim", "angsim"}
+    for name in student:
+        assert found[f"eval/exit3_{name}"] == found[f"eval/{name}"]
+    for prefix in ("exit1", "exit2", "ensemble"):
+        assert {f"eval/{prefix}_{name}" for name in {*student, "accuracy", "loss"}} <= set(found)
     assert found["eval/exit1_flops"] < found["eval/exit2_flops"]
+    assert found["eval/exit1_parameters"] < found["eval/exit2_parameters"]
+    assert found["eval/ensemble_parameters"] == cost.parameters(network)
     assert found["eval/parameters"] == sum(p.numel() for p in network.backbone.parameters())
     assert 0 <= found["eval/ensemble_accuracy"] <= 1
     assert all(f"eval/exit{number}_latency_ms" in found for number in (1, 2, 3))
