@@ -104,19 +104,24 @@ def status(suite: SuiteName) -> None:
         "kdbench report quickstart",
         "kdbench report mnist-hinton cifar10-bss --out comparison",
         "kdbench report quickstart --tracking-uri http://mlflow.example.org:5000",
+        "kdbench report --runs reports/quickstart/runs.parquet --out again",
     )
 )
 def report(
     suites: Annotated[
-        list[str], typer.Argument(metavar="SUITE...", help="Launched suites, by name or file.")
-    ],
+        list[str] | None, typer.Argument(metavar="SUITE...", help="Launched suites, by name or file.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write into. [default: reports/SUITE]")] = None,
     tracking_uri: TrackingUri = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="Make a report once more from its runs.parquet, without MLflow.")
+    ] = None,
+    figures: Annotated[bool, typer.Option(help="Every figure also as a file, SVG and PDF.")] = True,
 ) -> None:
     """Compare what launches found, from their MLflow runs alone."""
     from kdbench.cli import results
 
-    results.report(suites, out, tracking_uri)
+    results.report(suites or [], out, tracking_uri, runs, figures=figures)
 
 
 @app.command(epilog=examples("kdbench ui"))

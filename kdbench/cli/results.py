@@ -29,16 +29,35 @@ def tell(name: str, uri: str, state: Home, *, make: bool) -> Path:
     return page
 
 
-def report(names: Sequence[str], out: Path | None, option: str | None) -> None:
-    """Write the report of one or several suites; of other machines' launches too, where the URI has them."""
+def report(
+    names: Sequence[str], out: Path | None, option: str | None, runs: Path | None, *, figures: bool
+) -> None:
+    """Write the report of one or several suites; of other machines' launches too, where the URI has them.
+
+    With `runs`, a report's runs.parquet, that report is made again and nothing else may be given.
+    """
     from kdbench import report as reports
 
+    if runs is None:
+        if not names:
+            raise UserError([mistake("SUITE", None, "one launched suite or several, or --runs FILE")])
+        suites, uri = _stored(names, option)
+        page = reports.make(suites, uri=uri, out=out or REPORTS / "+".join(suites), files=figures)
+    else:
+        given = {"SUITE": " ".join(names), "--tracking-uri": option}
+        mistakes = [mistake(key, value, "nothing beside --runs") for key, value in given.items() if value]
+        if mistakes:
+            raise UserError(mistakes)
+        page = reports.remake(runs, out=out, files=figures)
+    typer.echo(f"Report: {page.absolute()}")
+
+
+def _stored(names: Sequence[str], option: str | None) -> tuple[list[str], str]:
+    """The suites' names, and the tracking URI that has them."""
     state = home.home()
     known = launches(state)
     suites = [launched(name, state) if name in known or option is None else name for name in names]
-    uri = tracking.resolve(option, _tracking_of(suites, state), state)
-    page = reports.make(suites, uri=uri, out=out or REPORTS / "+".join(suites))
-    typer.echo(f"Report: {page.absolute()}")
+    return suites, tracking.resolve(option, _tracking_of(suites, state), state)
 
 
 def ui(option: str | None, port: int | None) -> int:

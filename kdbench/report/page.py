@@ -27,11 +27,12 @@ class Drawing:
 Drawings = Mapping[str, Sequence[Drawing]]  # section -> its figures
 
 
-def draw(material: Material, folder: Path) -> Drawings:
-    """Draw every figure and write its files into `folder`."""
+def draw(material: Material, folder: Path | None) -> Drawings:
+    """Draw every figure; write its files into `folder`, where there is one."""
     from kdbench.report.figures import SECTIONS
 
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     with style.look():
         return {
             section: [
@@ -52,6 +53,7 @@ def render(
     *,
     title: str,
     links: Links,
+    files: bool,
 ) -> str:
     """The page's HTML."""
     across, across_words = appendix.across(material)
@@ -85,6 +87,7 @@ def render(
         provenance=provenance.table(material),
         runs=views.run_lists(material.boards, material, links),
         linked=links.base is not None,
+        files=files,
         swatches={name: swatch(mark) for name, mark in material.marks.items()},
         palette=style.COLOURS,
         until=_until(material),

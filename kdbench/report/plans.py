@@ -8,7 +8,7 @@ it and the page says so.
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,8 @@ import pandas as pd
 from kdbench.report.frames import records
 
 PLAN, ENVIRONMENT = "plan.json", "environment.json"
+PARTS = ("search", "training", "methods")  # of a suite; what else it says may be of one machine only
+VERSIONS = ("kdbench", "python", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 
 
 class Cell(NamedTuple):
@@ -37,9 +39,9 @@ class Plans:
     finals: Mapping[Cell, int] = field(default_factory=dict)  # tuned finals planned
     trials: Mapping[Cell, int] = field(default_factory=dict)  # trials planned, by searched fraction
     spaces: Mapping[Cell, Mapping[str, Any]] = field(default_factory=dict)  # of Domain's fields
-    suites: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # the suites as written, by name
+    suites: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # PARTS of the suites, by name
     notes: tuple[str, ...] = ()  # what must be said of the data and the teachers
-    environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # versions, by suite
+    environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # VERSIONS, by suite
     missing: tuple[str, ...] = ()  # suites without a readable plan
 
     def unbiased(self, suite: str) -> bool:
@@ -56,7 +58,8 @@ def read(launches: pd.DataFrame, suites: list[str], uri: str, launch: Path | Non
         files = [_artifacts(row["run_id"], row["artifact_uri"], uri) for row in records(found)]
         files += [_files(launch)] if launch else []
         plans[suite] = next((file[PLAN] for file in files if PLAN in file), None)
-        environment[suite] = next((file[ENVIRONMENT] for file in files if ENVIRONMENT in file), {})
+        versions = next((file[ENVIRONMENT] for file in files if ENVIRONMENT in file), {})
+        environment[suite] = _only(VERSIONS, {**versions.get("packages", {}), **versions})
     known = {suite: plan for suite, plan in plans.items() if plan}
     finals = Counter(
         Cell(suite, slot["label"], slot["pair"], float(slot["fraction"]))
@@ -72,11 +75,18 @@ def read(launches: pd.DataFrame, suites: list[str], uri: str, launch: Path | Non
         finals,
         {cell: int(study["trials"]) for cell, study in studies.items()},
         {cell: study.get("space", {}) for cell, study in studies.items()},
-        {suite: plan.get("suite", {}) for suite, plan in known.items()},
+        {suite: _only(PARTS, plan.get("suite", {})) for suite, plan in known.items()},
         tuple(dict.fromkeys(note for plan in known.values() for note in _notes(plan))),
-        environment,
+        {
+            suite: _only(VERSIONS, {**found.get("packages", {}), **found})
+            for suite, found in environment.items()
+        },
         tuple(suite for suite in suites if suite not in known),
     )
+
+
+def _only(names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}
 
 
 def _artifacts(run: str, artifacts: str | None, uri: str) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,6 @@ from kdbench.report.material import Material
 from kdbench.report.read import TRAININGS
 from kdbench.report.views import Cell, Table, duration, key
 
-VERSIONS = ("kdbench", "python", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 HEAD = (
     ("Suite", "= MLflow experiment"),
     ("Runs", "in its current plan"),
@@ -70,8 +69,7 @@ def _budget(suite: Mapping[str, Any]) -> str:
 
 
 def _versions(environment: Mapping[str, Any]) -> str:
-    known = {**environment.get("packages", {}), **environment}
-    return ", ".join(f"{name} {known[name]}" for name in VERSIONS if name in known)
+    return ", ".join(f"{name} {version}" for name, version in environment.items())
 
 
 def totals(material: Material) -> list[tuple[str, str]]:

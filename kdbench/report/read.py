@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from kdbench.errors import UserError, mistake
-from kdbench.report.frames import columns
 from kdbench.report.store import Tables, read_tables
 
 if TYPE_CHECKING:
@@ -109,17 +107,3 @@ def _refuse_mixed_contents(runs: pd.DataFrame) -> None:
     ]
     if mixed:
         raise UserError(mixed)
-
-
-def write_parquet(runs: Runs, out: Path) -> Path:
-    """`runs.parquet`: one row per run; `params.<name>`, and per-epoch values as lists `history.<metric>`."""
-    frame = runs.runs.drop(columns="params")
-    params = pd.DataFrame(runs.runs["params"].tolist(), index=frame.index).add_prefix("params.")
-    for name in columns(params):  # a column holds one type: words where a parameter is not always a number
-        if params[name].map(lambda value: isinstance(value, str)).any():
-            params[name] = params[name].map(str, na_action="ignore")
-    epochs = runs.epochs.sort_values("epoch").groupby(["run_id", "metric"])["value"].agg(list)
-    lists = epochs.unstack().add_prefix("history.")
-    path = out / "runs.parquet"
-    frame.join(params).join(lists, on="run_id").to_parquet(path, index=False)
-    return path

@@ -160,17 +160,18 @@ def percentages(axes: Axes, axis: str = "y") -> None:
     which.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g} %".replace("-", "−"))
 
 
-def save(figure: Figure, folder: Path) -> str:
-    """Write `<name>.svg` and `<name>.pdf`; returns the SVG for the page (see `inline`)."""
+def save(figure: Figure, folder: Path | None) -> str:
+    """Write `<name>.svg` and `<name>.pdf` into `folder`, if any; returns the SVG for the page (`inline`)."""
     buffer = io.StringIO()
     layout = figure.canvas.get_layout_engine()
     if layout is not None:  # lay the panels out once, for both files
         layout.execute(figure.canvas)
         figure.canvas.set_layout_engine("none")
     figure.canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    figure.canvas.savefig(folder / f"{figure.name}.pdf", metadata={"CreationDate": None, "Creator": None})
     svg = buffer.getvalue()
-    (folder / f"{figure.name}.svg").write_text(svg, encoding="utf-8")
+    if folder is not None:
+        figure.canvas.savefig(folder / f"{figure.name}.pdf", metadata={"CreationDate": None, "Creator": None})
+        (folder / f"{figure.name}.svg").write_text(svg, encoding="utf-8")
     return inline(svg, figure.name)
 
 
