@@ -111,7 +111,9 @@ class Prepared:
 
     teacher: nn.Module | None  # of the last training
     members: tuple[nn.Module, ...] = ()  # whose softmax is averaged with the student's for the ensemble
-    ensemble: nn.Module | None = None  # or a whole ensemble of its own: images -> probabilities (B, C)
+    # Or a whole ensemble of its own: images -> probabilities (B, C). It may have a buffer `covering` (C,) of
+    # int64: how many of its members know each class; then it is evaluated by that number, too.
+    ensemble: nn.Module | None = None
 
 
 @dataclass(frozen=True)

@@ -90,11 +90,14 @@ class SpecialistEnsemble(nn.Module):
 
 
 class Probabilities(nn.Module):
-    """A network's softmax: images -> (B, C)."""
+    """The softmax of the ensemble: images -> (B, C)."""
 
-    def __init__(self, network: nn.Module):
+    covering: Tensor  # (C,) int64: how many specialists know each class
+
+    def __init__(self, network: SpecialistEnsemble):
         super().__init__()
         self.network = network
+        self.register_buffer("covering", network.groups.sum(0))
 
     def forward(self, images: Tensor) -> Tensor:
         """Probabilities (B, C) of normalised images (B, c, h, w)."""

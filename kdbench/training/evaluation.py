@@ -61,7 +61,9 @@ def evaluate(
         deepest = {"accuracy": plain.accuracy, "loss": plain.loss} | student
         values |= _exits(model, deepest, examinee.teacher, test, pixels)
     if examinee.ensemble is not None:
-        values["eval/ensemble_accuracy"] = _accuracy(examinee.ensemble.eval(), test, pixels)
+        right = _right(examinee.ensemble.eval(), test, pixels)
+        values["eval/ensemble_accuracy"] = float(right.double().mean())
+        values |= _covered(examinee.ensemble, right, examinee.teacher, test, pixels)
     if examinee.omit_classes:
         held_out = predict(network, validation.images, pixels)
         values |= _omitted(logits, test.labels, held_out, validation.labels, examinee.omit_classes)
@@ -144,16 +146,38 @@ def _exits(
     return values
 
 
+def _covered(
+    ensemble: nn.Module, right: Tensor, teacher: nn.Module | None, test: Images, pixels: Pixels
+) -> dict[str, float]:
+    """`eval/covered<k>_…`: of test images whose class k members know, with the teacher's accuracy beside.
+
+    Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531, table 4. Empty for ensembles that do not tell.
+    """
+    covering = getattr(ensemble, "covering", None)
+    if covering is None:
+        return {}
+    known = covering.to(test.labels.device)[test.labels]
+    alone = None if teacher is None else _right(teacher, test, pixels)
+    values = {}
+    for count in known.unique().tolist():
+        images = known == count
+        values[f"eval/covered{count}_images"] = float(images.sum())
+        values[f"eval/covered{count}_accuracy"] = float(right[images].double().mean())
+        if alone is not None:
+            values[f"eval/covered{count}_teacher_accuracy"] = float(alone[images].double().mean())
+    return values
+
+
 @torch.no_grad()
-def _accuracy(network: Callable[[Tensor], Tensor | Outputs], test: Images, pixels: Pixels) -> float:
-    """Of whatever answers normalised images with Outputs, logits or probabilities."""
-    right = 0
+def _right(network: Callable[[Tensor], Tensor | Outputs], test: Images, pixels: Pixels) -> Tensor:
+    """(N,) bool: whether the likeliest class is the label, for what answers with Outputs or probabilities."""
+    right = []
     with exact(test.images.device):
         for images, labels in zip(chunks(test.images), chunks(test.labels), strict=True):
             answer = network(pixels(images))
             scores = answer.logits if isinstance(answer, Outputs) else answer
-            right += int((scores.argmax(1) == labels).sum())
-    return right / len(test)
+            right.append(scores.argmax(1) == labels)
+    return torch.cat(right)
 
 
 def _omitted(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from kdbench import methods
 from kdbench.errors import RangeError
 from kdbench.methods.contract import Network
-from kdbench.methods.specialist_ensemble import SpecialistEnsemble, agree, dustbin_merged
+from kdbench.methods.specialist_ensemble import Probabilities, SpecialistEnsemble, agree, dustbin_merged
 from kdbench.methods.specialists import Specialist, confusable_classes, half_and_half, oversampling
 from kdbench.methods.testing import batch_of, outputs_of
 from kdbench.models.outputs import Outputs
@@ -134,6 +134,13 @@ def test_the_ensemble_corrects_the_dustbin_and_asks_only_who_knows_the_likeliest
     q = ensemble(torch.zeros(2, 1, 8, 8)).logits.softmax(1)
     first = (0.5 + 0.25) / 2
     assert q[1].tolist() == pytest.approx([first, (1 - first) * 3 / 5, (1 - first) * 2 / 5], rel=1e-5)
+
+
+def test_the_ensemble_tells_how_many_specialists_know_a_class() -> None:
+    groups = torch.tensor([[True, True, False], [False, True, False]])
+    constant = Constant([0.5, 0.3, 0.2])
+    ensemble = SpecialistEnsemble(constant, [constant, constant], groups, torch.ones(2))
+    assert Probabilities(ensemble).covering.tolist() == [1, 2, 0]
 
 
 def test_an_ensemble_without_specialists_is_the_generalist() -> None:

@@ -244,6 +244,33 @@ def test_an_ensemble_is_evaluated(test_images: Images, digits: TrainingData, fac
     assert found["eval/ensemble_accuracy"] == found["test/accuracy"]
 
 
+class Knowing(Average):
+    """An ensemble of one that says how many members know each class."""
+
+    def __init__(self, network: nn.Module, covering: list[int]) -> None:
+        super().__init__([network])
+        self.register_buffer("covering", torch.tensor(covering))
+
+
+def test_an_ensemble_is_evaluated_by_who_knows_the_class(
+    test_images: Images, digits: TrainingData, facts: Facts, pixels: Pixels
+) -> None:
+    network, teacher = _network(), _network(seed=1)
+    covering = [2, 0, 0, 1, 1, 1, 1, 1, 1, 1]
+    examinee = Examinee(network, ensemble=Knowing(network, covering), teacher=teacher)
+    found = evaluate(examinee, test_images, digits.validation, facts, "cpu")
+    for count, classes in ((0, (1, 2)), (1, range(3, 10)), (2, (0,))):
+        own = torch.isin(test_images.labels, torch.tensor(list(classes)))
+        assert found[f"eval/covered{count}_images"] == own.sum()
+        for name, answerer in (("accuracy", network), ("teacher_accuracy", teacher)):
+            logits = predict(answerer, test_images.images[own], pixels)
+            expected = score(logits, test_images.labels[own]).accuracy
+            assert found[f"eval/covered{count}_{name}"] == pytest.approx(expected)
+    assert sum(name.startswith("eval/covered") for name in found) == 9
+    plain = evaluate(Examinee(network, Average([network])), test_images, digits.validation, facts, "cpu")
+    assert not any(name.startswith("eval/covered") for name in plain)
+
+
 def test_the_bias_of_omitted_classes_restores_their_prior() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(500, 4, generator=generator)
