@@ -1,4 +1,4 @@
-"""The page's other tables: fractions, searches, behaviour, overall ranking."""
+"""The page's other tables: fractions, searches, overall ranking."""
 
 from collections.abc import Mapping
 from math import inf
@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.report import overall, searches, tables
-from kdbench.report.figures.beyond import means
-from kdbench.report.frames import columns, records
+from kdbench.report.behind import finals, search_of
+from kdbench.report.cells import Cell, Table, decimals, key
+from kdbench.report.frames import records
 from kdbench.report.leaderboard import BASELINES
 from kdbench.report.links import Links
 from kdbench.report.material import Material
 from kdbench.report.plans import Cell as StudyCell
 from kdbench.report.tables import percent, signed
-from kdbench.report.views import Cell, Table, decimals, key, thousands
 
 
-def fractions(material: Material) -> list[Table]:
+def fractions(material: Material, links: Links) -> list[Table]:
     """Accuracy at every fraction and the area under the curve, per pair."""
     found = []
     for number, curves in enumerate(material.curves):
@@ -31,13 +31,15 @@ def fractions(material: Material) -> list[Table]:
             ("Area", "under the curve, over its span: a mean test accuracy, %"),
             ("Gain area", f"the same of the gain over {BASELINES[0]}, percentage points"),
         ]
+        hrefs = {board.key.fraction: finals(board, material, links) for board in curves.family}
         rows = []
         for area in records(curves.areas):
             cells = [Cell(area["method"], area["method"])]
             for share in shares:
                 point = points.get((area["method"], share))
                 text = tables.interval(point["mean"], point["low"], point["high"]) if point else "–"
-                cells.append(Cell(text, key(point["mean"] if point else None)))
+                href = hrefs[share].get(area["method"]) if point else None
+                cells.append(Cell(text, key(point["mean"] if point else None), href))
             few = f"{area['fractions']} of {len(shares)} fractions" if area["fractions"] < len(shares) else ""
             cells.append(Cell(percent(area["area"]), key(area["area"]), note=few))
             cells.append(Cell(percent(area["gain_area"]), key(area["gain_area"])))
@@ -55,22 +57,22 @@ def search(material: Material, configs: Mapping[StudyCell, Path], out: Path, lin
         ("Data", "share of the training data while searching"),
         ("Best, %", "validation accuracy of the best complete trial"),
         ("Trials", "that have ended, and how"),
-        ("Early τ", "Kendall's τ of the first epoch's order of the complete trials with the last epoch's"),
+        ("τ at first rung", "Kendall's τ of the order of the complete trials there with that at the end"),
         ("Best configuration", "a file for kdbench train METHOD --config FILE"),
     )
-    rows = []
+    hrefs, rows = search_of(material, links), []
     for study in material.studies:
         trial, cell, file = searches.best(study), study.cell, configs.get(study.cell)
         states = study.trials["state"].value_counts()
         ends = ", ".join(
             f"{states[s]} {s}" for s in ("complete", "pruned", "diverged", "failed") if s in states
         )
-        agreement = searches.rank_agreement(study)
         experiment = material.experiments.get(cell.suite, "")
         best = Cell("–", -inf)
         if trial is not None:
             value, run = float(trial[searches.OBJECTIVE]), str(trial["run_id"])
-            best = Cell(percent(value), value, links.run(experiment, run), title=f"MLflow run {run}")
+            page = links.run(experiment, run) or hrefs.get(cell)
+            best = Cell(percent(value), value, page, title=f"MLflow run {run}")
         count = f"{len(study.trials)}/{study.planned} (partial)" if study.partial else str(len(study.trials))
         rows.append(
             [
@@ -78,14 +80,42 @@ def search(material: Material, configs: Mapping[StudyCell, Path], out: Path, lin
                 Cell(cell.pair.replace("->", "→"), cell.pair),
                 Cell(f"{100 * cell.fraction:g} %", cell.fraction),
                 best,
-                Cell(count, len(study.trials), note=ends),
-                Cell(decimals(agreement.iloc[0]), key(agreement.iloc[0]))
-                if len(agreement)
-                else Cell("–", -inf),
+                Cell(count, len(study.trials), hrefs.get(cell), note=ends),
+                _early(material, study, hrefs.get(cell)),
                 Cell(_settings(trial), _settings(trial), str(file.relative_to(out)) if file else None),
             ]
         )
     return Table("search-table", "Searches", head, rows, swatches=True) if rows else None
+
+
+def _early(material: Material, study: searches.Study, href: str | None) -> Cell:
+    """How well the first comparison of trials, or their first epoch, told the end."""
+    agreement = searches.rank_agreement(study)
+    rungs = searches.rungs(material.plans.suites.get(study.cell.suite, {}))
+    epoch = rungs[0] if rungs else 1
+    if epoch not in agreement.index:
+        return Cell("–", -inf)
+    tau, trials = float(agreement[epoch]), len(study.complete)
+    return Cell(decimals(tau), tau, href, note=f"epoch {epoch}, {trials} trials")
+
+
+def unexplained(material: Material) -> str:
+    """Why some searches have no hyperparameter importance; "" where all have it."""
+    none = [study for study in material.studies if not material.importance(study)]
+    few = [study for study in none if len(study.complete) < searches.IMPORTANCE_TRIALS]
+    if not none:
+        return ""
+    counts = [len(study.complete) for study in few]
+    parts = []
+    if few:
+        between = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+        parts.append(
+            f"{len(few)} of {len(material.studies)} searches have fewer than {searches.IMPORTANCE_TRIALS}"
+            f" complete trials ({between})"
+        )
+    if len(none) > len(few):
+        parts.append(f"in {len(none) - len(few)} nothing varied")
+    return f"No hyperparameter importance where it would say nothing: {'; '.join(parts)}."
 
 
 def _settings(trial: Any) -> str:
@@ -97,7 +127,7 @@ def _settings(trial: Any) -> str:
     )
 
 
-def crossings(material: Material) -> Table | None:
+def crossings(material: Material, links: Links) -> Table | None:
     """Numbers of trials at which one method's expected best overtakes another's."""
     table = searches.crossing_table(material.studies)
     if table.empty:
@@ -108,42 +138,21 @@ def crossings(material: Material) -> Table | None:
         ("Data", "share of the training data while searching"),
         ("Trials", "numbers at which the other one is first ahead"),
     )
+    hrefs = search_of(material, links)
+
+    def page(row: Mapping[str, Any]) -> str | None:
+        return hrefs.get(StudyCell(row["suite"], row["second"], row["pair"], row["fraction"]))
+
     rows = [
         [
             Cell(f"{row['first']}, {row['second']}", f"{row['first']} {row['second']}"),
             Cell(row["pair"].replace("->", "→"), row["pair"]),
             Cell(f"{100 * row['fraction']:g} %", row["fraction"]),
-            Cell(", ".join(map(str, row["trials"])), row["trials"][0]),
+            Cell(", ".join(map(str, row["trials"])), row["trials"][0], page(row)),
         ]
         for row in records(table)
     ]
     return Table("crossings", "Budgets at which expected bests cross", head, rows)
-
-
-def behaviour(material: Material) -> list[Table]:
-    """Means of everything evaluated besides accuracy, for each pair at its largest fraction."""
-    known = columns(material.runs.runs)
-    metrics = sorted(name for name in known if name.startswith(("eval/", "audit/accuracy", "audit/bias")))
-    found = []
-    for number, board in enumerate(material.largest):
-        table = means(material, board, metrics).dropna(axis=1, how="all")
-        present = [name for name in metrics if name in table]
-        if not present:
-            continue
-        head = [("Method", "its label"), *((name.split("/")[1].replace("_", " "), name) for name in present)]
-        rows = [
-            [
-                Cell(row["method"], row["method"]),
-                *(Cell(_short(row[name]), key(row[name])) for name in present),
-            ]
-            for row in records(table)
-        ]
-        found.append(Table(f"behaviour-{number}", material.title(board), head, rows, swatches=True))
-    return found
-
-
-def _short(value: float) -> str:
-    return thousands(value) if abs(value) >= 1000 or tables.missing(value) else f"{value:.4g}"
 
 
 def across(material: Material) -> tuple[Table | None, str]:
@@ -171,7 +180,7 @@ def across(material: Material) -> tuple[Table | None, str]:
     rows = [
         [
             Cell(row["method"], row["method"]),
-            Cell(signed(row["gain"]), row["gain"]),
+            Cell(signed(row["gain"]), row["gain"], "#runs"),
             Cell(f"[{percent(row['low'])}, {percent(row['high'])}]", key(row["low"])),
             Cell(decimals(ranks.get(row["method"])), key(ranks.get(row["method"]), inf)),
             Cell(str(row["blocks"]), row["blocks"]),

@@ -83,6 +83,11 @@ class Material:
         whole = pd.concat([self.runs.runs, self.runs.launches])
         return dict(zip(whole["suite"], whole["experiment_id"].astype(str), strict=True))
 
+    @cached_property
+    def suites(self) -> list[str]:
+        """The suites with runs, by name."""
+        return sorted(self.experiments)
+
     def study_run(self, row: Mapping[str, Any]) -> str | None:
         """The MLflow run that holds a leaderboard row's trials together."""
         return self._study_runs.get(row["study"])

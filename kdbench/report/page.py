@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from kdbench import resources
-from kdbench.report import appendix, provenance, style, views
+from kdbench.report import appendix, behind, evaluations, provenance, style, views
 from kdbench.report.links import Links
 from kdbench.report.material import Material
 from kdbench.report.plans import Cell
@@ -57,10 +57,8 @@ def render(
 ) -> str:
     """The page's HTML."""
     across, across_words = appendix.across(material)
-    numbers = {id(board): number for number, board in enumerate(material.boards)}
     families = [
-        [views.board_view(board, material, links, numbers[id(board)]) for board in family]
-        for family in material.families
+        [views.board_view(board, material, links) for board in family] for family in material.families
     ]
     environment = Environment(
         loader=FileSystemLoader(resources.path("reports/templates")),
@@ -78,14 +76,16 @@ def render(
         families=families,
         drawings=drawings,
         beside=_beside(drawings["leaderboards"]),
-        fractions=appendix.fractions(material),
+        fractions=appendix.fractions(material, links),
         search=appendix.search(material, configs, out, links),
-        crossings=appendix.crossings(material),
-        behaviour=appendix.behaviour(material),
+        crossings=appendix.crossings(material, links),
+        unexplained=appendix.unexplained(material),
+        evaluations=evaluations.evaluations(material, links),
         across=across,
         across_words=across_words,
-        provenance=provenance.table(material),
-        runs=views.run_lists(material.boards, material, links),
+        provenance=provenance.table(material, links),
+        launches=provenance.launches(material, links),
+        runs=behind.run_lists(material.boards, material, links),
         linked=links.base is not None,
         files=files,
         swatches={name: swatch(mark) for name, mark in material.marks.items()},

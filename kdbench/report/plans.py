@@ -44,6 +44,11 @@ class Plans:
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # VERSIONS, by suite
     missing: tuple[str, ...] = ()  # suites without a readable plan
 
+    def method(self, suite: str, label: str) -> str:
+        """The method behind a label; the label itself where no plan says so."""
+        entries = self.suites.get(suite, {}).get("methods", ())
+        return next((str(entry["method"]) for entry in entries if entry["as"] == label), label)
+
     def unbiased(self, suite: str) -> bool:
         """Whether the suite's trials were independent draws that all ran to the end."""
         search = self.suites.get(suite, {}).get("search", {})

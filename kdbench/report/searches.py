@@ -128,6 +128,18 @@ def rank_agreement(study: Study) -> pd.Series:
     return pd.Series(values, dtype=float).dropna()
 
 
+def rungs(suite: Mapping[str, Any]) -> list[int]:
+    """The epochs at which a suite's scheduler compares trials; [] where it does not, or is not known."""
+    search, epochs = suite.get("search", {}), suite.get("training", {}).get("epochs", 0)
+    if search.get("scheduler") != "asha":
+        return []
+    found, rung = [], search["grace_epochs"]
+    while rung < epochs:
+        found.append(rung)
+        rung *= search["reduction_factor"]
+    return found
+
+
 def crossing_table(found: Sequence[Study]) -> pd.DataFrame:
     """For any two methods of a search: the numbers of trials at which their expected bests cross."""
     curves = {study.cell: statistics.expected_best(study.values) for study in found}

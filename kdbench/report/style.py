@@ -126,6 +126,12 @@ def canvas(width: float = 5.4, height: float = 3.5) -> tuple[Canvas, Axes]:
     return figure, figure.subplots()
 
 
+def panels(columns: int) -> tuple[Canvas, Sequence[Axes]]:
+    """An empty figure of panels side by side, each with a scale of its own."""
+    figure = Canvas(figsize=(0.4 + 3.2 * columns, 3.0), layout="constrained")
+    return figure, list(figure.subplots(1, columns, squeeze=False).flat)
+
+
 def strip(columns: int) -> tuple[Canvas, Sequence[Axes]]:
     """An empty figure of small panels side by side; fixed places are quicker than a layout."""
     figure = Canvas(figsize=(1.0 + 1.7 * columns, 2.1))
@@ -154,8 +160,15 @@ def integers(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
+def cap(axes: Axes, axis: str) -> None:
+    """End an axis of shares at 100 %, with room for half a marker: there is nothing beyond."""
+    low, high = axes.get_xlim() if axis == "x" else axes.get_ylim()
+    axes.set(**{f"{axis}lim": (low, min(high, 1 + 0.03 * (1 - low)))})
+
+
 def percentages(axes: Axes, axis: str = "y") -> None:
-    """Values in [0, 1] as per cent at the ticks of an axis."""
+    """Values up to 1 as per cent at the ticks of an axis. Names are put beside lines after this."""
+    cap(axes, axis)
     which = axes.xaxis if axis == "x" else axes.yaxis
     which.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g} %".replace("-", "−"))
 

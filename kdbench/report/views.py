@@ -1,40 +1,17 @@
-"""What the template is given: every number in words, with its sort key and the runs behind it."""
+"""Leaderboards as the template is given them: words, and the runs behind every number."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from kdbench.report import published, tables, verdict
+from kdbench.report import behind, published, tables, verdict
+from kdbench.report.cells import Cell, Table, decimals, duration, key, thousands
 from kdbench.report.frames import records
-from kdbench.report.leaderboard import BASELINES, TEST, Leaderboard
+from kdbench.report.leaderboard import BASELINES, Leaderboard
 from kdbench.report.links import Links
 from kdbench.report.material import Material
-from kdbench.report.read import numbers_of
 from kdbench.report.tables import missing
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a table on the page."""
-
-    text: str
-    sort: float | str = ""  # a text cell sorts, and is aligned, as text
-    href: str | None = None
-    title: str = ""
-    note: str = ""  # a second, quieter line
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table on the page; the first column names its rows."""
-
-    id: str
-    caption: str
-    head: Sequence[tuple[str, str]]  # (words, what they mean)
-    rows: Sequence[Sequence[Cell]]
-    swatches: bool = False  # the first column holds methods
-    strong: Sequence[bool] = ()  # rows of the leading group
 
 
 @dataclass(frozen=True)
@@ -49,16 +26,6 @@ class Board:
     warnings: Sequence[str]
     table: Table
     published: Table | None
-
-
-@dataclass(frozen=True)
-class RunList:
-    """The runs behind one row, where a link without an MLflow page leads."""
-
-    id: str
-    method: str
-    board: str
-    groups: Sequence[tuple[str, Sequence[Cell]]]  # what they are, the runs
 
 
 HEAD = (
@@ -77,43 +44,44 @@ HEAD = (
     ("Device time", "of the row's trials and final runs; teachers apart"),
     ("Updates", "gradient updates of all networks trained for one final run"),
     ("Peek", "what picking the best epoch on test data would have added, percentage points"),
-    ("Commit", "of kdbench, of the row's final runs"),
 )
 
 
-def board_view(board: Leaderboard, material: Material, links: Links, number: int) -> Board:
+def board_view(board: Leaderboard, material: Material, links: Links) -> Board:
     """A leaderboard in words."""
     title = f"{material.title(board)} · {tables.share(board.key.fraction)}"
     body = [
-        _board_row(row, f"b{number}-r{index}", material, links)
+        _board_row(row, behind.anchor(board, index, material), material, links)
         for index, row in enumerate(records(board.table))
     ]
+    commits = sorted({commit for text in board.table["commit"] for commit in text.split()})
+    number = behind.anchor(board, 0, material).partition("-")[0].removeprefix("b")
     leading = [name in board.leading for name in board.table["method"]]
     return Board(
         f"board-{number}",
         board,
         title,
         f"Protocol {board.key.protocol} ({board.protocol_label or 'default'}), content of the data set"
-        f" {board.dataset_hash[:12]}. Shaded: the leading group.",
+        f" {board.dataset_hash[:12]}, commit {', '.join(commits) or 'unknown'}. Shaded: the leading group.",
         verdict.verdict(board),
         list(verdict.warnings(board, material.plans)),
         Table(f"table-{number}", title, HEAD, body, swatches=True, strong=leading),
-        _published(board, number),
+        _published(board, f"published-{number}", behind.finals(board, material, links)),
     )
 
 
-def _board_row(row: dict[str, Any], anchor: str, material: Material, links: Links) -> list[Cell]:
+def _board_row(row: dict[str, Any], place: str, material: Material, links: Links) -> list[Cell]:
     experiment = material.experiments.get(row["suite"], "")
-    here, study = f"#{anchor}", material.study_run(row)
-    finals = links.runs(experiment, row["runs"]) or here
+    here, study = f"#{place}", material.study_run(row)
+    tuned = links.runs(experiment, row["runs"]) or here
     default = links.runs(experiment, row["default_runs"]) or here
     trials = (links.run(experiment, study) if study else None) or here
     short = not missing(row["planned_trials"]) and row["trials"] < row["planned_trials"]
     asked = f"{row['trials']}/{row['planned_trials']:.0f}" if short else str(row["trials"])
     failed = f"{row['trials_failed']} failed" if row["trials_failed"] else ""
 
-    def cell(text: str, column: str, href: str = finals, last: float = -inf) -> Cell:
-        return Cell(text, key(row[column], last), href)
+    def cell(text: str, column: str, href: str = tuned, last: float = -inf) -> Cell:
+        return Cell(text, key(row[column], last), None if text == "–" else href)
 
     return [
         Cell(row["method"], row["method"]),
@@ -128,45 +96,19 @@ def _board_row(row: dict[str, Any], anchor: str, material: Material, links: Link
         cell(duration(row["device_seconds"]), "device_seconds", trials),
         cell(thousands(row["updates"]), "updates"),
         cell(tables.percent(row["test_peek"]), "test_peek"),
-        Cell(
-            " ".join(commit[:8] for commit in row["commit"].split()) or "–",
-            row["commit"],
-            title=row["commit"],
-        ),
     ]
 
 
-def run_lists(boards: Sequence[Leaderboard], material: Material, links: Links) -> list[RunList]:
-    """Every run behind every leaderboard row, with its test accuracy."""
-    accuracy = numbers_of(material.runs.runs, TEST).set_axis(material.runs.runs["run_id"]).to_dict()
-    found = []
-    for number, board in enumerate(boards):
-        for index, row in enumerate(records(board.table)):
-            experiment, study = material.experiments.get(row["suite"], ""), material.study_run(row)
-            named = {"tuned": row["runs"], "default": row["default_runs"], "search": [study] if study else []}
-            groups = [
-                (
-                    words,
-                    [
-                        Cell(
-                            run, accuracy[run], links.run(experiment, run), note=tables.percent(accuracy[run])
-                        )
-                        for run in runs
-                    ],
-                )
-                for words, runs in named.items()
-                if runs
-            ]
-            found.append(RunList(f"b{number}-r{index}", row["method"], tables.heading(board), groups))
-    return found
-
-
-def _published(board: Leaderboard, number: int) -> Table | None:
+def _published(board: Leaderboard, id_: str, hrefs: Mapping[str, str]) -> Table | None:
     ours = {row["label"]: row for row in records(board.table)}
     rows = [
         [
             Cell(method, method),
-            Cell(tables.accuracy(ours[method]), key(ours[method]["test_accuracy_mean"]))
+            Cell(
+                tables.accuracy(ours[method]),
+                key(ours[method]["test_accuracy_mean"]),
+                hrefs[ours[method]["method"]],
+            )
             if method in ours
             else Cell("–", -inf),
             Cell(f"{accuracy:.2f}", accuracy, note="published"),
@@ -185,29 +127,4 @@ def _published(board: Leaderboard, number: int) -> Table | None:
         ("Published with", "the budget and the choices behind the published number"),
         ("Source", "where it stands"),
     )
-    return Table(f"published-{number}", "Published numbers beside ours", head, rows, swatches=True)
-
-
-def duration(seconds: float) -> str:
-    """Device time in a readable unit."""
-    if missing(seconds):
-        return "–"
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def key(value: Any, last: float = -inf) -> float:
-    """A sort key; cells without a value come last (or first, as `last` says)."""
-    return last if missing(value) else float(value)
-
-
-def decimals(value: float | None, digits: int = 2) -> str:
-    """A number, or a dash."""
-    return "–" if value is None or missing(value) else f"{value:.{digits}f}"
-
-
-def thousands(value: float) -> str:
-    """A count with thin spaces, or a dash."""
-    return "–" if missing(value) else f"{value:,.0f}".replace(",", "\u202f")
+    return Table(id_, "Published numbers beside ours", head, rows, swatches=True)

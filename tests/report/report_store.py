@@ -27,6 +27,11 @@ from kdbench.report.store import HISTORIES, Tables
 HASH = hashlib.sha256(b"synthetic digits").hexdigest()
 NOW = 1_790_000_000_000  # ms
 ENVIRONMENT = {"python": "3.11.7", "kdbench": "0.1.0", "packages": {"torch": "2.13.0"}}
+LAUNCH = {"utilisation": 0.93, "busy_slot_s": 930.0, "available_slot_s": 1000.0, "restarts": 2.0} | {
+    f"decisions/{name}_{part}": value
+    for name in ("suggest", "report", "ended")
+    for part, value in (("count", 1234.0), ("ms", 0.5), ("ms_max", 8.7))
+}
 SYNTHETIC = "synthetic runs for tests: nothing was trained"
 
 
@@ -67,7 +72,8 @@ class Setting:
 def runs(setting: Setting = Setting()) -> list[Run]:
     """The launch run, trials and finals of a whole suite."""
     generator = np.random.default_rng(setting.generator_seed)
-    made = [Run("launch", setting.suite, {"kind": "launch", "suite": setting.suite, "note": SYNTHETIC})]
+    launch = {"kind": "launch", "suite": setting.suite, "note": SYNTHETIC}
+    made = [Run("launch", setting.suite, launch, metrics=LAUNCH if setting.extras else {})]
     for pair in setting.pairs:
         for index, method in enumerate(setting.methods):
             gain = setting.gains.get(method, 0.002 * index)
@@ -167,6 +173,14 @@ def _extras(method: str, good: float, generator: np.random.Generator) -> dict[st
         for exit_ in (1, 2, 3):
             metrics[f"eval/exit{exit_}_accuracy"] = good - 0.05 * (3 - exit_)
             metrics[f"eval/exit{exit_}_latency_ms"] = 0.3 * exit_
+    if method == "specialists":
+        metrics["eval/ensemble_accuracy"] = good + 0.003
+        for count, images in enumerate((40.0, 50.0, 10.0)):
+            metrics |= {
+                f"eval/covered{count}_images": images,
+                f"eval/covered{count}_accuracy": 0.9 + 0.01 * count,
+                f"eval/covered{count}_teacher_accuracy": 0.9,
+            }
     return metrics
 
 

@@ -37,6 +37,50 @@ def test_temperature_has_one_line_per_student() -> None:
     assert sorted(names) == ["mlp-300x2", "mlp-30x2"]
 
 
+def test_fixed_temperatures_have_a_panel_per_student() -> None:
+    labels_ = ("hinton-t1", "hinton-t4", "hinton-t20")
+    made = [
+        dataclasses.replace(
+            run, params=run.params | {"temperature": float(run.tags["method"].split("-t")[1])}
+        )
+        if run.kind in ("trial", "final")
+        else run
+        for run in rs.runs(dataclasses.replace(TWO, methods=labels_))
+    ]
+    entries = [{"method": "hinton", "as": label} for label in labels_]
+    planned = plans.Plans(suites={"synthetic": {"methods": entries}})
+    with style.look():
+        (figure,) = protocols.fixed_temperatures(Material(rs.frames(made), planned))
+        assert list(protocols.fixed_temperatures(Material(rs.frames(made), plans.Plans()))) == []
+    narrow, wide = figure.canvas.axes
+    assert (narrow.get_title(loc="left"), wide.get_title(loc="left")) == ("mlp-30x2", "mlp-300x2")
+    assert narrow.lines[0].get_xdata().tolist() == [1, 4, 20]
+    tuned = [r for r in made if r.tags.get("config") == "tuned" and r.tags["pair"].endswith("-30x2")]
+    first = [r.metrics["test/accuracy"] for r in tuned if r.tags["method"] == "hinton-t1"]
+    assert narrow.lines[0].get_ydata()[0] == pytest.approx(sum(first) / len(first))
+
+
+def test_no_axis_of_shares_goes_beyond_all() -> None:
+    made = rs.runs(
+        rs.Setting(gains={"bss": 0.049, "hinton": 0.04}, trials=12, fractions=(1.0, 0.2), extras=True)
+    )
+    seen = 0
+    for makers in SECTIONS.values():
+        for make in makers:
+            for figure in drawn(make, made).values():
+                figure.canvas.draw_without_rendering()
+                for axes in figure.canvas.axes:
+                    for axis in (axes.xaxis, axes.yaxis):
+                        ticks = [label.get_text() for label in axis.get_ticklabels()]
+                        shares = [float(t[:-2].replace("−", "-")) for t in ticks if t.endswith(" %")]
+                        seen += bool(shares)
+                        low, high = sorted(axis.get_view_interval())
+                        assert all(share <= 100 for share in shares if low <= share / 100 <= high), (
+                            figure.name
+                        )
+    assert seen > 10
+
+
 def test_omitted_classes_show_three_settings() -> None:
     bias = {"eval/accuracy_bias_validation": 0.96, "audit/accuracy_bias_test": 0.97}
     found = drawn(protocols.omitted, [rs.replace(r, bias) if r.kind == "final" else r for r in rs.runs(TWO)])

@@ -21,6 +21,7 @@ SECTIONS: dict[str, tuple[Maker, ...]] = {
         beyond.exits,
         protocols.omitted,
         protocols.temperature,
+        protocols.fixed_temperatures,
     ),
     "across": (across.overall, across.critical_difference),
 }

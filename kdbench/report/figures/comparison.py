@@ -106,13 +106,17 @@ def default_and_tuned(material: Material) -> Iterator[style.Figure]:
 
 
 def limit(axes: Axes, axis: str, values: Values, room: float = 0.12) -> None:
-    """Bound an axis by the values: an interval over two seeds may be wider than all that is of interest."""
+    """Bound an axis by the values: an interval over two seeds may be wider than all that is of interest.
+
+    Values are at most 1: accuracies, their gains, rank correlations.
+    """
     finite = values[np.isfinite(values)]
     if not len(finite):
         return
     low, high = float(finite.min()), float(finite.max())
     margin = room * max(high - low, 0.002)
     axes.set(**{f"{axis}lim": (low - margin, high + margin)})
+    style.cap(axes, axis)
 
 
 def bands(axes: Axes, lines: Mapping[str, Band], marks: style.Marks, shown: list[str], view: Values) -> None:
@@ -208,6 +212,7 @@ def learning(material: Material) -> Iterator[style.Figure]:
         late = np.concatenate([lines[name].mean[len(lines[name].mean) // 3 :] for name in shown])
         bands(axes, lines, material.marks, shown, late)
         style.percentages(axes)
+        style.integers(axes)
         axes.set(xlabel="epoch", ylabel="validation accuracy")
         yield style.Figure(
             stem("learning", board),

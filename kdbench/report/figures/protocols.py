@@ -87,6 +87,59 @@ def temperature(material: Material) -> Iterator[style.Figure]:
         )
 
 
+def fixed_temperatures(material: Material) -> Iterator[style.Figure]:
+    """Test accuracy of finals against temperature, a panel per student."""
+    for (dataset, suite, teacher, method), found in _at_temperatures(material).items():
+        table = pd.DataFrame(found).sort_values("x")
+        students = sorted(table["student"].unique(), key=_width)
+        if len(students) < 2 or table["x"].nunique() < 3:
+            continue
+        figure, panels = style.panels(len(students))
+        for axes, name in zip(panels, students, strict=True):
+            _temperatures(axes, table[table["student"] == name], style.marks(students, "")[name])
+            axes.set(title=name, xlabel="temperature (log scale)")
+        panels[0].set_ylabel(comparison.ACCURACY)
+        accuracy = table["row"].map(lambda row: row["test_accuracy_mean"])
+        best = table.loc[accuracy.groupby(table["student"]).idxmax()].set_index("student")["x"]
+        yield style.Figure(
+            "-".join(map(file_stem, ("temperatures", dataset, suite, teacher, method))),
+            f"{dataset}: {method}, teacher {teacher}: temperature and student",
+            "Tuned final runs at each temperature, mean over seeds with its 95 % interval; ticks are single"
+            " seeds. Every panel has a scale of its own.",
+            "; ".join(f"{name}: best at {best[name]:.3g}" for name in students),
+            figure,
+        )
+
+
+def _at_temperatures(material: Material) -> dict[tuple[str, str, str, str], list[dict[str, Any]]]:
+    """By data set, suite, teacher and method: its rows that have a temperature, of whatever student."""
+    params = dict(zip(material.runs.runs["run_id"], material.runs.runs["params"], strict=True))
+    found: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {}
+    for board in material.largest:
+        teacher, _, student = board.key.pair.partition("->")
+        for row in records(board.table):
+            value = params[row["runs"][0]].get("temperature") if row["runs"] else None
+            if isinstance(value, int | float):
+                method = material.plans.method(row["suite"], row["label"])
+                sample = board.samples[row["method"]]
+                point = {"student": student, "x": float(value), "row": row, "seeds": sample}
+                found.setdefault((board.key.dataset, row["suite"], teacher, method), []).append(point)
+    return found
+
+
+def _temperatures(axes: Axes, points: pd.DataFrame, mark: style.Mark) -> None:
+    means = [row["test_accuracy_mean"] for row in points["row"]]
+    axes.plot(points["x"], means, **mark.path)
+    for point in records(points):
+        row = point["row"]
+        ends = [row["test_accuracy_ci_low"], row["test_accuracy_ci_high"]]
+        axes.plot([point["x"]] * 2, ends, color=mark.colour, linewidth=1.2)
+        axes.plot([point["x"]] * len(point["seeds"]), point["seeds"], "_", color=mark.colour, ms=8)
+    style.logarithmic(axes, "x")
+    comparison.limit(axes, "y", np.concatenate(points["seeds"].tolist()), 0.3)
+    style.percentages(axes)
+
+
 def _trials(axes: Axes, points: pd.DataFrame, mark: style.Mark) -> tuple[float, float]:
     """Draw one student's trials and the line through the best of each third; returns the line's end."""
     axes.plot(points["x"], points["y"], **mark.point, alpha=0.4)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kdbench.report import labels, statistics, style
 from kdbench.report.figures.comparison import limit, others
 from kdbench.report.material import Material, highlighted
-from kdbench.report.searches import IMPORTANCE_TRIALS, OBJECTIVE, Study, file_stem, rank_agreement
+from kdbench.report.searches import IMPORTANCE_TRIALS, OBJECTIVE, Study, file_stem, rank_agreement, rungs
 
 Group = list[Study]
 Values = NDArray[np.float64]
@@ -218,8 +218,8 @@ def agreements(material: Material) -> Iterator[style.Figure]:
             axes.plot(tau.index, tau, color=material.marks[name].colour, linewidth=0.9, alpha=0.6)
         median = pd.DataFrame(found).median(axis=1)
         axes.plot(median.index, median, color=style.INK, linewidth=2.4)
-        rungs = _rungs(material, group[0])
-        for epoch in rungs:
+        compared = rungs(material.plans.suites.get(group[0].cell.suite, {}))
+        for epoch in compared:
             axes.axvline(epoch, **style.REFERENCE)
         limit(axes, "y", np.concatenate([[1.0], *(tau.to_numpy() for tau in found.values())]), 0.05)
         axes.set(xlabel="epoch", ylabel="Kendall's τ with the last epoch")
@@ -232,19 +232,7 @@ def agreements(material: Material) -> Iterator[style.Figure]:
             "Rank correlation of the complete trials' validation accuracy at an epoch with that of the"
             " last one:"
             f" each method ({each} complete trials; pruned ones have no end to compare with) and, bold, their"
-            " median." + (" Dashed: rungs at which trials were compared." if rungs else ""),
+            " median." + (" Dashed: rungs at which trials were compared." if compared else ""),
             f"median {median.iloc[0]:.2f} at epoch {median.index[0]}",
             figure,
         )
-
-
-def _rungs(material: Material, study: Study) -> list[int]:
-    suite = material.plans.suites.get(study.cell.suite, {})
-    search, epochs = suite.get("search", {}), suite.get("training", {}).get("epochs", 0)
-    if search.get("scheduler") != "asha":
-        return []
-    rungs, rung = [], search["grace_epochs"]
-    while rung < epochs:
-        rungs.append(rung)
-        rung *= search["reduction_factor"]
-    return rungs
