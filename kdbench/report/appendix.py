@@ -101,7 +101,7 @@ def _early(material: Material, study: searches.Study, href: str | None) -> Cell:
 
 def unexplained(material: Material) -> str:
     """Why some searches have no hyperparameter importance; "" where all have it."""
-    none = [study for study in material.studies if not material.importance(study)]
+    none = [study for study in material.studies if not searches.explainable(study)]
     few = [study for study in none if len(study.complete) < searches.IMPORTANCE_TRIALS]
     if not none:
         return ""
@@ -114,7 +114,7 @@ def unexplained(material: Material) -> str:
             f" complete trials ({between})"
         )
     if len(none) > len(few):
-        parts.append(f"in {len(none) - len(few)} nothing varied")
+        parts.append(f"in {len(none) - len(few)} all trials were equally good")
     return f"No hyperparameter importance where it would say nothing: {'; '.join(parts)}."
 
 

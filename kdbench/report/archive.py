@@ -105,12 +105,13 @@ def _params(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _histories(epochs: pd.DataFrame) -> pd.DataFrame:
     """run_id and one column of lists per metric; NaN stands for an epoch that was not logged."""
-    lists: dict[str, dict[str, list[float]]] = {}
-    for (metric, run), points in epochs.groupby(["metric", "run_id"]):
-        last = int(points["epoch"].max())
-        values = np.full(last, np.nan)
-        values[points["epoch"].to_numpy(dtype=int) - 1] = points["value"]
-        lists.setdefault(f"{_HISTORY}{metric}", {})[str(run)] = values.tolist()
+    lists = {}
+    for metric, points in epochs.groupby("metric"):
+        wide = points.pivot(index="run_id", columns="epoch", values="value")
+        wide = wide.reindex(columns=range(1, int(points["epoch"].max()) + 1))
+        last = points.groupby("run_id")["epoch"].max().reindex(wide.index)
+        values = [row[:end].tolist() for row, end in zip(wide.to_numpy(), last, strict=True)]
+        lists[f"{_HISTORY}{metric}"] = pd.Series(values, index=wide.index)
     return pd.DataFrame(lists).rename_axis("run_id").reset_index()
 
 

@@ -153,13 +153,19 @@ def crossing_table(found: Sequence[Study]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["suite", "pair", "fraction", "first", "second", "trials"])
 
 
+def explainable(study: Study) -> bool:
+    """Whether there are enough complete trials, not all alike, to say what mattered."""
+    objective = study.complete[OBJECTIVE]
+    return len(objective) >= IMPORTANCE_TRIALS and bool(np.ptp(objective) > 0)
+
+
 def importance(study: Study, space: Mapping[str, Mapping[str, Any]] | None) -> dict[str, float]:
     """Share of the objective's variance that each hyperparameter explains (fANOVA); {} with too few trials.
 
     The search is rebuilt in memory from complete trials; ranges are the plan's, else those of the trials.
     """
     complete = study.complete
-    if len(complete) < IMPORTANCE_TRIALS or np.ptp(complete[OBJECTIVE]) == 0:
+    if not explainable(study):
         return {}
     import optuna
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
