@@ -28,7 +28,7 @@ def at_ends(axes: Axes, ends: Mapping[str, Point], marks: Marks) -> None:
             textcoords="offset points",
             va="center",
             fontsize=SIZE,
-            color=marks[name].colour,
+            color=marks[name].text,
             annotation_clip=False,
         )
 
@@ -66,7 +66,7 @@ def beside_points(axes: Axes, points: Mapping[str, Point], marks: Marks) -> None
                     (dx, dy + 2),
                     textcoords="offset points",
                     fontsize=SIZE,
-                    color=marks[name].colour,
+                    color=marks[name].text,
                     annotation_clip=False,
                 )
                 break

@@ -89,7 +89,7 @@ def render(
         linked=links.base is not None,
         files=files,
         swatches={name: swatch(mark) for name, mark in material.marks.items()},
-        palette=style.COLOURS,
+        palette=style.PALETTE,
         until=_until(material),
     )
 

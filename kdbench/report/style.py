@@ -31,8 +31,37 @@ COLOURS = (
     ("#7a5cc0", "#b8a2f5"),
     ("#8a4b2a", "#d9a07c"),
 )
+
+
+def contrast(one: str, other: str) -> float:
+    """The ratio of two colours' luminances, 1 to 21 (WCAG 2)."""
+    low, high = sorted(map(_luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    shares = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    linear = (share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares)
+    return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def _legible(colour: str) -> str:
+    """The colour for small text on paper: as dark as reading it takes."""
+    while contrast(colour, PAPER) < 4.6:
+        parts = (round(0.97 * int(colour[place : place + 2], 16)) for place in (1, 3, 5))
+        colour = "#" + "".join(f"{part:02x}" for part in parts)
+    return colour
+
+
+TEXTS = {light: _legible(light) for light, _ in COLOURS}  # a method's name in its colour
+# CSS variable -> (light, dark).
+PALETTE = {f"--c{index}": pair for index, pair in enumerate(COLOURS)} | {
+    f"--t{index}": (TEXTS[light], dark)
+    for index, (light, dark) in enumerate(COLOURS)
+    if TEXTS[light] != light
+}
 VARIABLES = {INK: "--ink", FAINT: "--faint", PAPER: "--paper"} | {
-    light: f"--c{index}" for index, (light, _) in enumerate(COLOURS)
+    light: name for name, (light, _) in PALETTE.items()
 }
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # 7 markers and 8 colours: 56 pairs before one comes again
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
@@ -83,6 +112,11 @@ class Mark:
     colour: str
     marker: str
     line: Any
+
+    @property
+    def text(self) -> str:
+        """The colour of its name."""
+        return TEXTS.get(self.colour, self.colour)
 
     @property
     def point(self) -> dict[str, Any]:

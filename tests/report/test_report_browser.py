@@ -91,6 +91,57 @@ def test_tables_filter(page) -> None:
     assert page.locator('[data-count="table-0"]').inner_text() == f"1 of {len(METHODS)} rows"
 
 
+# Every text whose contrast with what lies behind it is below 4.5, WCAG's level AA.
+FAINT = """() => {
+  const parse = (colour) => (colour.match(/[\\d.]+/g) ?? []).map(Number);
+  const linear = (v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+  const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const ground = (node) => {
+    const colour = parse(getComputedStyle(node).backgroundColor);
+    return colour.length === 3 || !node.parentElement ? colour : ground(node.parentElement);
+  };
+  const text = (node) => [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
+  return [...document.querySelectorAll("body *:not(script)")].filter(text).flatMap((node) => {
+    const style = getComputedStyle(node);
+    const ink = parse(node instanceof SVGElement ? style.fill : style.color);
+    const [low, high] = [luminance(ink), luminance(ground(node))].sort((a, b) => a - b);
+    const ratio = (high + 0.05) / (low + 0.05);
+    return ratio < 4.5 ? [`${node.textContent.trim().slice(0, 40)} ${ratio.toFixed(2)}`] : [];
+  });
+}"""
+
+
+def test_all_text_can_be_read(page) -> None:
+    page.eval_on_selector_all("details", "all => all.forEach(each => each.open = true)")
+    assert page.evaluate(FAINT) == []
+    page.locator("#theme").click()
+    assert page.evaluate(FAINT) == []
+
+
+def test_figures_and_tables_say_what_they_are(page) -> None:
+    words = page.eval_on_selector_all(
+        "figure [role=img]", "all => all.map(each => each.getAttribute('aria-label'))"
+    )
+    assert len(words) == page.locator("figure").count()
+    assert all(len(each) > 30 and not each.rstrip().endswith(".") for each in words), "a title and the data"
+    tables = page.locator("table.sortable")
+    assert tables.count() > 5
+    for place in range(tables.count()):
+        assert len(tables.nth(place).locator("caption").text_content()) > 20
+        assert tables.nth(place).locator("thead th[scope=col][aria-sort]").count() > 1
+        names = tables.nth(place).locator("tbody tr > th[scope=row]")
+        assert names.count() == tables.nth(place).locator("tbody tr").count()
+
+
+def test_no_table_is_cut_on_a_desktop(page) -> None:
+    page.eval_on_selector_all("details", "all => all.forEach(each => each.open = true)")
+    wider = page.eval_on_selector_all(
+        ".scroll", "all => all.filter(each => each.scrollWidth > each.clientWidth + 1).length"
+    )
+    assert wider == 0 or page.viewport_size["width"] < 1280
+    assert page.eval_on_selector_all(".scroll", "all => all.every(each => each.tabIndex === 0)")
+
+
 def test_the_theme_changes(page) -> None:
     background = "getComputedStyle(document.body).backgroundColor"
     before = page.evaluate(background)

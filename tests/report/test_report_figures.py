@@ -112,6 +112,13 @@ def test_marks_differ_and_stay() -> None:
     assert made["original"].colour == style.INK
 
 
+def test_colours_can_be_seen_and_names_in_them_read() -> None:
+    assert style.contrast("#000000", "#ffffff") == pytest.approx(21)
+    for light, dark in style.COLOURS:
+        assert style.contrast(light, style.PAPER) >= 3 and style.contrast(dark, "#14171b") >= 4.5
+        assert style.contrast(style.TEXTS[light], style.PAPER) >= 4.5
+
+
 def test_lines_in_colour_are_few_and_hold_the_baselines() -> None:
     names = [*(f"m{index:02}" for index in range(38)), "hinton", "original"]
     shown = highlighted(names)
