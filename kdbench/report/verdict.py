@@ -39,9 +39,8 @@ def _leaders(board: Leaderboard) -> str:
     if len(tested) == 1:
         return f"{begin}; there is no other to test it against."
     if not others:
-        return (
-            f"{begin} and leads alone: Welch's test separates it from each of the {len(tested) - 1} others."
-        )
+        rest = "the other" if len(tested) == 2 else f"each of the {len(tested) - 1} others"
+        return f"{begin} and leads alone: Welch's test separates it from {rest}."
     if len(board.leading) == len(tested):
         return (
             f"{begin}, but the tests separate it from none of the others: the leading group is all of them."

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -14,8 +15,9 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
-from kdbench import tracking
+from kdbench import records, tracking
 from kdbench.errors import UserError
 from kdbench.home import Home
 from kdbench.plan import Plan
@@ -132,11 +134,11 @@ def play(tracker: Tracker, of: Plan, home: Home, make: Any, study: Any) -> list[
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if condition():
-            return
+    give_up = time.monotonic() + 300
+    while not condition():
+        if time.monotonic() > give_up:
+            raise TimeoutError
         time.sleep(0.2)
-    raise TimeoutError
 
 
 def assert_all_once(uri: str) -> None:
@@ -156,6 +158,66 @@ def assert_all_once(uri: str) -> None:
             assert 0.7 < point.value < 0.9
     models = client.search_logged_models([experiment])
     assert len(models) == 4 and {model.status for model in models} == {"READY"}
+    assert len(client.search_registered_models()) == len(client.search_model_versions()) == 2
+
+
+LAUNCH = """\
+name: outage
+dataset: digits
+pairs: [{teacher: resnet14, student: resnet8w4}]
+teacher: {epochs: 3}
+training: {epochs: 16, batch_size: 64}
+methods: [original, hinton]
+search: {trials: 8, scheduler: none}
+final: {seeds: 2, defaults: false}
+"""
+
+
+def test_a_launch_goes_on_while_its_server_is_killed_for_twenty_seconds(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "outage.yaml").write_text(LAUNCH)
+    client = MlflowClient(server.uri)
+
+    def logged() -> list[Run]:
+        found = client.get_experiment_by_name("outage")
+        return list(client.search_runs([found.experiment_id])) if found else []
+
+    def says(run: Run, kind: str, *states: str) -> bool:
+        return run.data.tags["kdbench.kind"] == kind and run.data.tags.get("kdbench.state") in states
+
+    kdbench = str(Path(sys.executable).with_name("kdbench"))
+    launch = subprocess.Popen(
+        [kdbench, "launch", "outage.yaml", "--set", f"tracking={server.uri}"],
+        cwd=tmp_path,
+        env={**os.environ, "KDBENCH_HOME": str(tmp_path / "state")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_until(lambda: any(says(run, "trial", "complete") for run in logged()))
+    server.kill()
+    time.sleep(20)
+    assert launch.poll() is None, "the server was away in the middle of the launch"
+    server.start()
+    output, _ = launch.communicate(timeout=400)
+    assert launch.returncode == 0, output
+    kept = {record.key: record for record in records.read_all(tmp_path / "state" / "results")}
+    runs = [run for run in logged() if run.data.tags["kdbench.kind"] in ("trial", "final", "teacher")]
+    assert len(kept) == 1 + 2 * 8 + 2 * 2
+    assert sorted(run.data.tags["kdbench.key"] for run in runs) == sorted(kept)
+    assert {run.info.status for run in logged()} == {"FINISHED"}
+    for run in runs:
+        expected = {
+            (epoch.epoch, epoch.metrics["val/accuracy"])
+            for epoch in kept[run.data.tags["kdbench.key"]].history
+        }
+        points = client.get_metric_history(run.info.run_id, "val/accuracy")
+        assert len(points) == len(expected) and {(point.step, point.value) for point in points} == expected
+        if says(run, "final", "complete"):
+            assert len(client.get_metric_history(run.info.run_id, "test/accuracy")) == 1
+    models = client.search_logged_models([runs[0].info.experiment_id])
+    assert [model.status for model in models] == ["READY", "READY"]
     assert len(client.search_registered_models()) == len(client.search_model_versions()) == 2
 
 
