@@ -34,6 +34,11 @@ def thousandths(value: float) -> str:
     return decimals(value, 3)
 
 
+def tenths(value: float) -> str:
+    """One decimal, or a dash."""
+    return decimals(value, 1)
+
+
 # Of a student, and of each exit of one.
 STUDENT = (
     Measure("agreement", "Agreement, %", "test images on which student and teacher say the same"),
@@ -49,7 +54,7 @@ STUDENT = (
         "the same of directions",
         thousandths,
     ),
-    Measure("boundary_pairs", "Pairs", "pairs of boundary supporting samples behind both", thousands),
+    Measure("boundary_pairs", "Pairs", "pairs of boundary supporting samples behind both", tenths),
     Measure("robust_accuracy_fgsm", "FGSM, %", "accuracy under a one-step attack"),
     Measure("robust_accuracy_pgd", "PGD, %", "accuracy under a projected gradient attack"),
     Measure("ece", "ECE", "expected calibration error, 15 bins; 0 = calibrated", thousandths),
@@ -69,8 +74,8 @@ OMITTED = (
         "with the bias chosen on test data, as in the paper: an upper bound, no result",
     ),
     Measure("audit/bias_test", "its bias", "as before, chosen on test data", thousandths),
-    Measure("eval/omitted_errors_uncorrected", "Omitted wrong", "their test images, uncorrected", decimals),
-    Measure("eval/omitted_errors", "… corrected", "the same with the validation data's bias", decimals),
+    Measure("eval/omitted_errors_uncorrected", "Omitted wrong", "their test images, uncorrected", tenths),
+    Measure("eval/omitted_errors", "… corrected", "the same with the validation data's bias", tenths),
 )
 COVERED = (
     Measure("images", "Test images", "whose class so many specialists know", thousands),

@@ -56,5 +56,9 @@
     if (target) target.scrollIntoView();
   };
   addEventListener("hashchange", reveal);
+  // Paper cannot be unfolded; the list of run ids stays on the screen.
+  addEventListener("beforeprint", () => {
+    for (const node of document.querySelectorAll("details:not(#runs)")) node.open = true;
+  });
   reveal();
 })();

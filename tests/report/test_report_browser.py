@@ -91,6 +91,16 @@ def test_tables_filter(page) -> None:
     assert page.locator('[data-count="table-0"]').inner_text() == f"1 of {len(METHODS)} rows"
 
 
+def test_paper_shows_what_is_folded_on_the_screen(page) -> None:
+    assert page.locator("details.smaller").get_attribute("open") is None
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details.smaller table").is_visible()
+    assert not page.locator("#theme").is_visible() and not page.locator("#runs table").is_visible()
+    page.set_viewport_size({"width": 1031, "height": 900})  # A4 across, less the margins
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1031
+
+
 # Every text whose contrast with what lies behind it is below 4.5, WCAG's level AA.
 FAINT = """() => {
   const parse = (colour) => (colour.match(/[\\d.]+/g) ?? []).map(Number);

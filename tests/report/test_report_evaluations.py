@@ -73,7 +73,7 @@ def test_omitted_classes_have_three_settings_so_called() -> None:
     assert column(found, "Validation-corrected, %") == ["96.00"] * 3
     assert column(found, "Test-chosen, %") == ["97.00"] * 3
     assert "upper bound" in dict(found.head)["Test-chosen, %"]
-    assert column(found, "Omitted wrong") == ["133.00"] * 3
+    assert column(found, "Omitted wrong") == ["133.0"] * 3
     uncorrected = sorted(float(text) for text in column(found, "Uncorrected, %"))
     board = material(made).boards[0].table["test_accuracy_mean"]
     assert uncorrected == pytest.approx(sorted(100 * board), abs=0.006)
