@@ -82,7 +82,7 @@ def _write(known: "Archive", out: Path, files: bool) -> Path:
     tables.write_csv(material.boards, out / "leaderboard.csv")
     tables.write_markdown(material.boards, verdicts, out / "leaderboard.md")
     tables.write_latex(material.boards, verdicts, out / "leaderboard.tex")
-    configs = searches.write_configs(material.studies, out / "configs")
+    configs = searches.write_configs(material.studies, out / "configs", material.plans)
     drawings = page.draw(material, out / "figures" if files else None)
     title = " + ".join(known.suites)
     html = page.render(material, drawings, configs, out, title=title, links=known.links, files=files)

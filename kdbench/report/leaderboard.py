@@ -1,7 +1,7 @@
 """Runs -> leaderboards: one per (dataset, protocol, pair, fraction), one row per method label."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import nan
 from typing import Any, NamedTuple
@@ -184,7 +184,7 @@ def _row(
         "runs": list(counted["run_id"]),
         "default_runs": list(default["run_id"]),
         "study": study,
-        "devices": sorted(set(tuned["device"]) - {""}),
+        "devices": devices(tuned["device"]),
         "sample": sample,
     }
 
@@ -227,6 +227,12 @@ def _baseline(name: str, row: dict[str, Any], rows: list[dict[str, Any]]) -> dic
     found = [other for other in rows if other["label"] == name]
     own = [other for other in found if other["suite"] == row["suite"]]
     return found[0] if len(found) == 1 else own[0] if own else None
+
+
+def devices(names: Iterable[str]) -> list[str]:
+    """The devices that runs name; a run that is under way or was stopped may say `cpu` of `cpu, 1 thread`."""
+    found = sorted(set(names) - {""})
+    return [name for name in found if not any(other.startswith(f"{name}, ") for other in found)]
 
 
 def device_seconds(runs: pd.DataFrame) -> pd.Series:

@@ -9,7 +9,7 @@ import pandas as pd
 from kdbench.report.behind import launch_of
 from kdbench.report.cells import Cell, Table, decimals, duration, key, thousands
 from kdbench.report.frames import records
-from kdbench.report.leaderboard import device_seconds
+from kdbench.report.leaderboard import device_seconds, devices
 from kdbench.report.links import Links
 from kdbench.report.material import Material
 from kdbench.report.read import TRAININGS
@@ -62,7 +62,7 @@ def _row(suite: str, runs: pd.DataFrame, material: Material, links: Links) -> li
         Cell(suite, suite, page, title=f"experiment {material.experiments[suite]}"),
         Cell(kinds, kinds, page),
         _text(_budget(material.plans.suites.get(suite, {}))),
-        _text(_names(runs["device"])),
+        _text("; ".join(devices(runs["device"]))),
         Cell(duration(spent), key(spent), page, note=note),
         _text(content),
         _text(_names(runs["commit"])),
@@ -106,7 +106,7 @@ def _text(text: str) -> Cell:
 
 
 def _names(values: pd.Series) -> str:
-    return "; ".join(sorted(set(values) - {""}))
+    return ", ".join(sorted(set(values) - {""}))
 
 
 def _budget(suite: Mapping[str, Any]) -> str:

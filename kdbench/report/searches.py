@@ -88,7 +88,7 @@ def best(study: Study) -> pd.Series | None:
     return ordered.iloc[0]
 
 
-def write_configs(found: Sequence[Study], folder: Path) -> dict[Cell, Path]:
+def write_configs(found: Sequence[Study], folder: Path, plans: Plans) -> dict[Cell, Path]:
     """The best configuration of every study as a file for `kdbench train METHOD --config FILE`.
 
     Named after the label; with pair, fraction and suite behind it where one label has several studies.
@@ -104,13 +104,19 @@ def write_configs(found: Sequence[Study], folder: Path) -> dict[Cell, Path]:
         parts = [cell.method, cell.pair, f"{cell.fraction:g}", cell.suite] if several else [cell.method]
         written[cell] = folder / ("--".join(map(file_stem, parts)) + ".yaml")
         comment = (
-            f"# {cell.method}, {cell.pair}, fraction {cell.fraction:g} of the suite {cell.suite}: the best of"
-            f" {len(study.trials)} trials (number {trial['trial']:.0f},"
+            f"# {_method(cell, plans)}, {cell.pair}, fraction {cell.fraction:g} of the suite {cell.suite}:"
+            f" the best of {len(study.trials)} trials (number {trial['trial']:.0f},"
             f" validation accuracy {trial[OBJECTIVE]:.4f}). MLflow run {trial['run_id']}."
         )
         text = yaml.safe_dump(dict(trial["params"]), sort_keys=True, allow_unicode=True)
         written[cell].write_text(f"{' '.join(comment.split())}\n{text}", encoding="utf-8")
     return written
+
+
+def _method(cell: Cell, plans: Plans) -> str:
+    """The label, and the method to train where that is another."""
+    method = plans.method(cell.suite, cell.method)
+    return cell.method if method == cell.method else f"{cell.method} (method {method})"
 
 
 def file_stem(text: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from kdbench.report.frames import records
-from kdbench.report.leaderboard import ALPHA, BASELINES, MINIMUM, Leaderboard
+from kdbench.report.leaderboard import ALPHA, BASELINES, MINIMUM, Leaderboard, devices
 from kdbench.report.plans import Plans
 from kdbench.report.tables import percent
 
@@ -34,10 +34,11 @@ def _leaders(board: Leaderboard) -> str:
     row = tested[tested["method"] == leader].iloc[0]
     mean = percent(row["test_accuracy_mean"])
     begin = f"{leader} has the highest mean test accuracy ({mean} %, n = {row['n']})"
+    if len(tested) == 1:
+        which = "" if len(board.table) == 1 else " that is complete"
+        return f"{begin}; there is no other{which} to test it against."
     if len(tested) < len(board.table):
         begin += f" of the {len(tested)} methods that are complete"
-    if len(tested) == 1:
-        return f"{begin}; there is no other to test it against."
     if not others:
         rest = "the other" if len(tested) == 2 else f"each of the {len(tested) - 1} others"
         return f"{begin} and leads alone: Welch's test separates it from {rest}."
@@ -124,9 +125,9 @@ def _provenance(board: Leaderboard, plans: Plans) -> Iterator[str]:
         yield f"Results come from {len(commits)} commits of kdbench: {listed(commits)}."
     if any(commit.endswith("-dirty") for commit in commits):
         yield "Some results come from a checkout with changes that were not committed."
-    devices = sorted({device for devices in table["devices"] for device in devices})
-    if len(devices) > 1:
-        yield f"Results come from different devices ({listed(devices)}): times are not comparable."
+    used = devices(device for names in table["devices"] for device in names)
+    if len(used) > 1:
+        yield f"Results come from different devices ({listed(used)}): times are not comparable."
     unknown = sorted(set(table["suite"]) & set(plans.missing))
     if unknown:
         yield (

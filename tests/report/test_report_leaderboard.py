@@ -185,6 +185,15 @@ def test_unequal_conditions_are_warned_of() -> None:
         assert part in words
 
 
+def test_a_device_named_in_short_is_no_other_device() -> None:
+    assert leaderboard.devices(["cpu", "cpu, 1 thread", ""]) == ["cpu, 1 thread"]
+    assert leaderboard.devices(["cpu, 2 threads", "cpu, 1 thread", "cuda"]) == [
+        "cpu, 1 thread",
+        "cpu, 2 threads",
+        "cuda",
+    ]
+
+
 def test_curves_and_their_area() -> None:
     setting = dataclasses.replace(SETTING, fractions=(1.0, 0.5, 0.2))
     (found,) = [curves.curves(family) for family in curves.families(boards(rs.runs(setting)))]

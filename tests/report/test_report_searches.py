@@ -40,7 +40,7 @@ def test_the_best_trial_and_its_ties() -> None:
 
 def test_best_configurations_are_files_for_train(tmp_path) -> None:
     found = searches.studies(rs.frames(rs.runs(SETTING)), plans.Plans())
-    written = searches.write_configs(found, tmp_path)
+    written = searches.write_configs(found, tmp_path, UNPLANNED)
     assert sorted(path.name for path in written.values()) == ["bss.yaml", "original.yaml"]
     best = searches.best(found[0])
     values = yaml.safe_load(written[found[0].cell].read_text())
@@ -48,9 +48,18 @@ def test_best_configurations_are_files_for_train(tmp_path) -> None:
     assert best["run_id"] in written[found[0].cell].read_text()
 
 
+def test_a_configuration_says_which_method_a_label_stands_for(tmp_path) -> None:
+    found = searches.studies(rs.frames(rs.runs(SETTING)), UNPLANNED)
+    planned = plans.Plans(suites={"synthetic": {"methods": [{"method": "hinton", "as": "bss"}]}})
+    text = next(iter(searches.write_configs(found, tmp_path, planned).values())).read_text()
+    assert text.startswith("# bss (method hinton), ")
+
+
 def test_files_of_several_studies_of_a_label_are_apart(tmp_path) -> None:
     setting = dataclasses.replace(SETTING, methods=("a/b|c",), pairs=("x->y", "x->z"), trials=3)
-    written = searches.write_configs(searches.studies(rs.frames(rs.runs(setting)), plans.Plans()), tmp_path)
+    written = searches.write_configs(
+        searches.studies(rs.frames(rs.runs(setting)), UNPLANNED), tmp_path, UNPLANNED
+    )
     names = sorted(path.name for path in written.values())
     assert names == ["a-b-c--x-to-y--1--synthetic.yaml", "a-b-c--x-to-z--1--synthetic.yaml"]
 

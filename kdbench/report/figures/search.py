@@ -124,10 +124,16 @@ def importances(material: Material) -> Iterator[style.Figure]:
             _name("importance", group),
             f"{_title(group)}: what mattered",
             "Share of the variance of validation accuracy that each hyperparameter explains (fANOVA over"
-            f" {IMPORTANCE_TRIALS} complete trials or more), in the regions that the sampler visited.",
+            f" {IMPORTANCE_TRIALS} complete trials or more), in the regions that the sampler visited."
+            + others_left(group, shown),
             "Most important: " + "; ".join(first),
             figure,
         )
+
+
+def others_left(group: Group, shown: list[str]) -> str:
+    """A caption's words for the methods that have no row here."""
+    return f" {len(group) - len(shown)} further methods are left out." if len(group) > len(shown) else ""
 
 
 def _heat(axes: Axes, shares: Mapping[str, Mapping[str, float]], names: list[str]) -> None:
