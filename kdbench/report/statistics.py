@@ -211,10 +211,10 @@ class RankTest:
 
 def friedman_nemenyi(scores: pd.DataFrame) -> RankTest | None:
     """Ranks over a (blocks x methods) frame of means; None below 5 blocks or 3 methods (Demsar 2006)."""
-    from scikit_posthocs import posthoc_nemenyi_friedman
-
     if scores.shape[0] < 5 or scores.shape[1] < 3:
         return None
+    from scikit_posthocs import posthoc_nemenyi_friedman  # a second, with statsmodels
+
     ranks = scores.rank(axis=1, ascending=False).mean()
     differ = bool(np.ptp(scores.to_numpy(), axis=1).any())
     p = float(stats.friedmanchisquare(*scores.to_numpy().T).pvalue) if differ else 1.0
