@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,14 @@ class Study:
     histories: pd.DataFrame  # validation accuracy: epoch x run_id of complete trials
     planned: int | None
 
-    @property
+    @cached_property
     def complete(self) -> pd.DataFrame:
         """The trials that ended with a student."""
         ended = self.trials["state"].eq("complete") & np.isfinite(self.trials[OBJECTIVE])
         complete: pd.DataFrame = self.trials[ended]
         return complete
 
-    @property
+    @cached_property
     def values(self) -> NDArray[np.float64]:
         """By trial: validation accuracy of the last epoch; 0 where a trial gave no student."""
         complete = self.trials.index.isin(self.complete.index)
