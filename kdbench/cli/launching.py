@@ -57,7 +57,7 @@ def _run(planned: Plan, state: Home, uri: str, folder: Path, address: str | None
     try:
         with board(Console()) as progress:
             summary = search.launch(planned, home=state, tracker=tracker, address=address, progress=progress)
-        if not summary.interrupted:
+        if not (summary.interrupted or summary.broken):
             ended = "failed" if summary.missing else "finished"
             if not tracker.flush():
                 page = results.tell(planned.suite.name, uri, state, make=True)
@@ -90,7 +90,10 @@ def _ending(summary: Summary, spooled: int, name: str) -> Iterator[str]:
         yield f"The slots were busy {100 * summary.utilisation:.0f} % of the time."
     if spooled:
         yield f"{counted(spooled, 'message')} did not reach MLflow yet; to send them: kdbench sync {name}"
-    if summary.interrupted:
+    if summary.broken:
+        yield f"The launch cannot go on: {summary.broken}"
+        yield f"Nothing is lost. When that works again: {shlex.join(['kdbench', *sys.argv[1:]])}"
+    elif summary.interrupted:
         yield f"Interrupted. To go on where it stopped: {shlex.join(['kdbench', *sys.argv[1:]])}"
     elif summary.missing:
         yield f"To run what is missing: {shlex.join(['kdbench', *sys.argv[1:]])}"

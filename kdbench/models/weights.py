@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 import safetensors
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
 
 from kdbench.errors import Mistake, UserError
@@ -20,9 +21,9 @@ def save(model: nn.Module, path: Path) -> Path:
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
     try:
-        save_file(state, temporary)
+        with os.fdopen(handle, "wb") as file:  # safetensors' own writing hides what the disk said
+            file.write(save_bytes(state))
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -1,9 +1,10 @@
 """Writes down what the driver decides, in a thread of its own: no decision waits for a disk or an object
 store.
 
-Of every event in this order: the record, Optuna's journal, MLflow. Events stay in their order. What a
-killed driver had not written yet is milliseconds old: such a run goes on from its checkpoint, or was never
-begun.
+Of every event in this order: the record, Optuna's journal, MLflow. Events stay in their order: at any moment
+a beginning of what was decided is on disk. What a killed driver had not written yet is milliseconds old, or
+seconds where an object store is slow. The end of a run is then found out again from its last checkpoint; a
+run without a record was begun for nobody.
 """
 
 import queue
@@ -23,6 +24,10 @@ _MOST_WAITING = (
 )
 
 
+class Broken(Exception):
+    """A launch cannot go on: what it writes to does not work. What is written is as good as ever."""
+
+
 class Clerk:
     """One thread that does one thing after the other."""
 
@@ -35,26 +40,34 @@ class Clerk:
         self._thread.start()
 
     def do(self, action: Callable[[], None]) -> None:
-        """Do this after all that was said before. Raises what an earlier action raised: a full disk, say."""
-        if self._failure is not None:
-            raise self._failure
+        """Do this after all that was said before. Raises what `check` does."""
+        self.check()
         self._waiting.put(action)
 
-    def close(self) -> None:
-        """Do all that was said, then end. Raises what an action raised."""
-        self._waiting.put(None)
-        self._thread.join()
-        self._journal.close()
+    def check(self) -> None:
+        """Raise what an action raised; Broken for an OSError: a full disk, a store that is gone."""
         if self._failure is not None:
             raise self._failure
+
+    def close(self) -> None:
+        """Do all that was said, then end. Raises what `check` does."""
+        self._waiting.put(None)
+        self._thread.join()
+        self._try(self._journal.close)
+        self.check()
 
     def _work(self) -> None:
         while (action := self._waiting.get()) is not None:
             if self._failure is None:
-                try:
-                    action()
-                except Exception as failure:  # noqa: BLE001 - raised in the driver's thread, by `do` or `close`
-                    self._failure = failure
+                self._try(action)
+
+    def _try(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except OSError as problem:
+            self._failure = self._failure or Broken(f"{type(problem).__name__}: {problem}")
+        except Exception as failure:  # noqa: BLE001 - raised in the driver's thread, by `check`
+            self._failure = failure
 
     def opened(self, runs: tuple[Run, ...], record: Record) -> None:
         """A run is handed out; one that an earlier launch began keeps its time of start."""

@@ -17,12 +17,13 @@ from kdbench.search.trial import Trial
 from kdbench.search.work import Message, Share, Work
 from kdbench.training.job import ImportedTeacher, Job, teacher_key
 
-KILLS = 3  # times that a run is tried again after its worker died
+KILLS = 3  # times that a run is tried again after its worker died, or its machine failed it
 LOSSES = 30  # times that it is tried again after a node went away: not its fault, but not for ever either
 
 Teacher = Job | ImportedTeacher | None
-# How a run is lost: its node went away, its worker died, or it raised where no outcome could be made of that.
-Loss = Literal["node", "worker", "error"]
+# How a run is lost: its node went away, its worker died, a disk or a store failed it, or it raised where no
+# outcome could be made of that.
+Loss = Literal["node", "worker", "machine", "error"]
 
 
 class Books(Protocol):
@@ -61,6 +62,7 @@ class Dispatcher:
         self.settled: set[str] = set()  # studies whose final runs are known
         self.flights: dict[str, Flight] = {}
         self.busy = 0.0  # seconds that workers have spent on runs that ended
+        self.broken = ""  # why the launch cannot go on
         self.restarts = 0  # attempts that were lost or ran out of memory, and were made again
         self._teachers = {planned.key: planned for planned in plan.teachers}
         self._lost_teachers: set[str] = set()
@@ -130,11 +132,15 @@ class Dispatcher:
         if flight is None:
             return
         flight.losses += loss == "node"
-        flight.kills += loss == "worker"
+        flight.kills += loss in ("worker", "machine")
         if loss == "error":
             self._fail(flight, "error", why)
         elif flight.kills <= KILLS and flight.losses <= LOSSES:
+            if loss == "machine":
+                self._books.note(f"{self._name(flight)}: {why}; it is tried again")
             self._restart(flight, alone=flight.work.alone)
+        elif loss == "machine":  # no fault of the run's, so no result: every other run would fail alike
+            self.broken = why
         else:
             self._fail(flight, "killed", why)
 

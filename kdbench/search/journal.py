@@ -26,7 +26,8 @@ class Journal:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        self._file = temporary.open("w")
+        temporary.unlink(missing_ok=True)
+        self._file = temporary.open("a")  # whoever else writes to it, as optuna-dashboard may, spoils no line
         storage = JournalStorage(_OneWriter(self._file))
         self._views: dict[str, View] = {}
         for study in studies:

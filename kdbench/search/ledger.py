@@ -120,10 +120,20 @@ class Ledger:
 def read(folder: Path) -> Iterator[Record]:
     """The records in `folder`; a file that is none is named in the log and counts as missing."""
     for path in sorted(folder.glob("*.json")):
-        try:
-            yield records.read(path)
-        except (ValueError, KeyError, TypeError) as error:
-            log.warning("%s is left out: %s", path, error)
+        record = read_one(path)
+        if record is not None:
+            yield record
+
+
+def read_one(path: Path) -> Record | None:
+    """The record in `path`; None where there is none or, named in the log, something else."""
+    try:
+        return records.read(path)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        log.warning("%s is left out: %s", path, error)
+        return None
 
 
 def studies_by_key(plan: Plan) -> Mapping[str, tuple[Study, ...]]:

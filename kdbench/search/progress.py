@@ -39,15 +39,18 @@ class Summary:
     notes: tuple[str, ...] = ()  # studies given up, teachers that failed, how resources were decided
     interrupted: int = 0  # number of the signal that ended it; 0: none
     spooled: int = 0  # results that did not reach the tracking server yet
+    broken: str = ""  # why it could not go on: a full disk, a store that is gone
     nothing_to_do: bool = False
     utilisation: float | None = None  # busy slot-seconds / available ones
 
     @property
     def exit_code(self) -> int:
-        """0 every planned final run has a result; 1 some are missing or spooled; 130, 143 interrupted."""
+        """0 every planned final run has a result; 1 some are missing or spooled, or it broke; 130, 143
+        interrupted.
+        """
         if self.interrupted:
             return 128 + self.interrupted
-        return 1 if self.missing or self.spooled else 0
+        return 1 if self.missing or self.spooled or self.broken else 0
 
 
 class Progress(Protocol):

@@ -14,7 +14,7 @@ from kdbench.data.source import Part
 from kdbench.plan import Plan
 from kdbench.search import cluster, decisions
 from kdbench.search.books import LaunchBooks
-from kdbench.search.clerk import Clerk
+from kdbench.search.clerk import Broken, Clerk
 from kdbench.search.decisions import Decisions
 from kdbench.search.dispatcher import Dispatcher
 from kdbench.search.inventory import inventory, recorded
@@ -55,7 +55,14 @@ class Session:
         self._began = time.monotonic()
 
     def run(self, address: str | None, execute: str, signals: Signals) -> Summary:
-        """Run what is missing. Returns what there is then, also when it was interrupted."""
+        """Run what is missing. Returns what there is then, also when it was interrupted or cannot go on."""
+        try:
+            self._run(address, execute, signals)
+        except Broken as problem:
+            return self._known(signals.number, broken=str(problem))
+        return self._summary(signals.number)
+
+    def _run(self, address: str | None, execute: str, signals: Signals) -> None:
         try:
             self._progress.note("Ray is starting")
             with cluster.connected(address):
@@ -65,9 +72,8 @@ class Session:
             if not signals.number:
                 raise
         finally:
-            self._clerk.close()
             shutil.rmtree(self._folder / "ray", ignore_errors=True)
-        return self._summary(signals.number)
+            self._clerk.close()  # where that raises, it is why Tune did
 
     def _fit(self, execute: str, signals: Signals) -> None:
         images = ship(self._plan.suite.dataset)
@@ -81,9 +87,16 @@ class Session:
         searcher = PlanSearcher(dispatcher, slots, self._decisions)
         uniform = len(set(shares.values())) == 1
         keep = lambda: uniform and dispatcher.expects_more  # noqa: E731
-        scheduler = PlanScheduler(searcher, slots, keep, signals.check)
+        scheduler = PlanScheduler(searcher, slots, keep, lambda: self._check(dispatcher, signals))
         signals.deferred = True
         self._tuner(self._setting(execute, images), searcher, scheduler).fit()
+
+    def _check(self, dispatcher: Dispatcher, signals: Signals) -> None:
+        """Raise what ends the launch early."""
+        signals.check()
+        self._clerk.check()
+        if dispatcher.broken:
+            raise Broken(dispatcher.broken)
 
     def _shares(self, images: Mapping[Part, Any]) -> dict[str, Share]:
         """What a run of each pair holds; "" is for teachers."""
@@ -155,8 +168,7 @@ class Session:
 
     def _summary(self, interrupted: int) -> Summary:
         if self._dispatcher is None:
-            known = status_of(self._plan, self._ledger, settled_finals(self._plan, self._ledger))
-            return Summary(known.counts, missing=known.missing, interrupted=interrupted)
+            return self._known(interrupted)
         known = status_of(self._plan, self._ledger, self._dispatcher.finals)
         counts = self._count(self._dispatcher)
         self._progress.counts(counts)
@@ -170,6 +182,11 @@ class Session:
             interrupted=interrupted,
             utilisation=metrics.get("utilisation"),
         )
+
+    def _known(self, interrupted: int, broken: str = "") -> Summary:
+        known = status_of(self._plan, self._ledger, settled_finals(self._plan, self._ledger))
+        notes = tuple(self._books.notes)
+        return Summary(known.counts, known.missing, notes, interrupted=interrupted, broken=broken)
 
     def _metrics(self, dispatcher: Dispatcher) -> dict[str, float]:
         metrics = self._decisions.metrics()

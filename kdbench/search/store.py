@@ -63,8 +63,7 @@ class Store:
 
     def record(self, key: str) -> Record | None:
         """The record of `key`, if there is one."""
-        path = self.home.results / f"{key}.json"
-        return records.read(path) if path.exists() else None
+        return ledger.read_one(self.home.results / f"{key}.json")
 
     def write(self, record: Record) -> None:
         """Write a record; when this returns it is where it will be looked for."""

@@ -19,7 +19,7 @@ from kdbench.search import worker
 from kdbench.search.decisions import Decisions
 from kdbench.search.dispatcher import Dispatcher, Loss
 from kdbench.search.slots import Slots, whole_device
-from kdbench.search.work import MESSAGE, Message, Work
+from kdbench.search.work import MESSAGE, MachineFault, Message, Work
 from kdbench.search.worker import Setting
 
 
@@ -97,7 +97,11 @@ class PlanSearcher(Searcher):  # type: ignore[misc]
 
 
 def loss_of(cause: str) -> Loss:
-    """What Ray's words say of a lost run: its node went away, its worker died, or its code raised."""
+    """What Ray's words say of a lost run: its node went away, its worker died, its machine failed it, or its
+    code raised.
+    """
+    if MachineFault.__name__ in cause:
+        return "machine"
     if "node has died" in cause or "node was preempted" in cause or "is unavailable" in cause:
         return "node"
     died = ("The actor died", "The actor is dead", "Worker died", "killed by the OS")
@@ -105,7 +109,8 @@ def loss_of(cause: str) -> Loss:
 
 
 def _last_line(cause: str) -> str:
-    return (cause.strip().splitlines() or ["the worker died"])[-1]
+    line = (cause.strip().splitlines() or ["the worker died"])[-1]
+    return line.rpartition(f"{MachineFault.__name__}: ")[2]
 
 
 class PlanScheduler(FIFOScheduler):  # type: ignore[misc]

@@ -39,6 +39,10 @@ class Work:
     alone: bool = False  # nothing else may run on its device: it ran out of memory beside others
 
 
+class MachineFault(Exception):
+    """The machine that a run was on failed it, or the store did: a full disk, a missing file."""
+
+
 @dataclass(frozen=True)
 class Message:
     """What a worker reports: epochs as they end, then an outcome."""

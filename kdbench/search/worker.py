@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from kdbench.home import Home
 from kdbench.records import Epoch
 from kdbench.search.remote import RemoteState
 from kdbench.search.shipping import receive
-from kdbench.search.work import MESSAGE, Message, Work
+from kdbench.search.work import MESSAGE, MachineFault, Message, Work
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,17 @@ class Setting:
 
 
 def run(work: Work, setting: Setting) -> None:
-    """Do `work`, reporting to the driver. Called for every run anew, in a process that stays."""
+    """Do `work`, reporting to the driver. Called for every run anew, in a process that stays.
+
+    Raises MachineFault where a disk, a store or a network fails.
+    """
+    try:
+        _run(work, setting)
+    except OSError as problem:
+        raise MachineFault(f"{socket.gethostname()}: {type(problem).__name__}: {problem}") from problem
+
+
+def _run(work: Work, setting: Setting) -> None:
     state = RemoteState(setting.storage, work) if setting.storage else None
     home = state.home if state else Home(Path(setting.home))
     if state:

@@ -1,5 +1,6 @@
 """A run from the outside: open data, load a teacher, train, evaluate, keep the network, say how it ended."""
 
+import errno
 import functools
 import gc
 import hashlib
@@ -77,7 +78,8 @@ def execute(  # noqa: PLR0913 - the one door for workers
     facts: Facts | None = None,
     on_resumed: Callable[[tuple[Epoch, ...]], None] | None = None,
 ) -> Outcome:
-    """Do one run and say how it ended; failures are outcomes and do not raise.
+    """Do one run and say how it ended; failures are outcomes and do not raise, except OSError: a full
+    disk or a missing file says nothing of the run.
 
     A job's teacher must lie in `home.teachers`. Checkpoints go to `home.checkpoints/<key>/`, a teacher's
     weights to `home.teachers`, a student's, where it is to be kept, to `home.students`. Only finals and
@@ -92,6 +94,8 @@ def execute(  # noqa: PLR0913 - the one door for workers
     try:
         return perform(request, home, home.checkpoints / key, home.students, on_epoch, on_resumed)
     except Exception as error:  # noqa: BLE001 - a method's bug is this run's result, not the end of the process
+        if isinstance(error, OSError) and error.errno != errno.ENOMEM:
+            raise
         oom = _is_out_of_memory(error)
         message = _message(error)
     if oom:
@@ -260,7 +264,7 @@ def device_name(device: str) -> str:
 
 def _is_out_of_memory(error: Exception) -> bool:
     words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")  # of torch's plain RuntimeErrors
-    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError | OSError)
     return known or (isinstance(error, RuntimeError) and any(word in str(error) for word in words))
 
 
