@@ -1,10 +1,11 @@
 """A training that costs next to nothing, for tests of the engine: the seam of `search.launch(execute=...)`.
 
 `<home>/orders.json` says what happens, by method, by kind or for "*" all: {"sleep": s, "raise": 1, "nan": 1,
-"oom": n times in all, "die": n times each}.
+"oom": n times in all, "die": n times each, "full": n times in all}.
 Every call appends a line to `<home>/calls.log`.
 """
 
+import errno
 import json
 import os
 import signal
@@ -25,10 +26,19 @@ def execute(
     with (home.root / "calls.log").open("a") as log:
         log.write(
             json.dumps(
-                {"key": key, "kind": kind, "pid": os.getpid(), "from": len(done), "method": job.method}
+                {
+                    "key": key,
+                    "kind": kind,
+                    "pid": os.getpid(),
+                    "from": len(done),
+                    "method": job.method,
+                    "threads": threads,
+                }
             )
             + "\n"
         )
+    if "full" in orders and _once(home, f"full-{kind}", int(orders["full"])):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
     if "raise" in orders:
         return Outcome("failed", "error", f"ValueError: shapes {job.seed} do not fit")
     if "oom" in orders and _once(home, f"oom-{job.method}", int(orders["oom"])):

@@ -20,6 +20,7 @@ class Recorded:
 
     def __init__(self):
         self.written = {}
+        self.log = []  # every record as it was written
         self.ends = []
         self.names = []
         self.notes = []
@@ -28,12 +29,14 @@ class Recorded:
     def opened(self, runs, record):
         assert record.state == "running"
         self.written[record.key] = record
+        self.log.append(record)
 
     def epoch(self, runs, epoch):
         pass
 
     def ended(self, runs, record):
         self.written[record.key] = record
+        self.log.append(record)
         self.ends.append(record)
 
     def known_as(self, runs, key):
@@ -331,6 +334,21 @@ def test_a_lost_node_is_not_the_runs_fault(make_plan):
     assert game.books.written[work.key].state in ("complete", "pruned")
 
 
+def test_a_machine_that_fails_a_run_ends_the_launch_and_fails_no_run(make_plan):
+    game = Game(make_plan(methods=["original"]))
+    work = game.take()
+    for _ in range(KILLS):
+        game.dispatcher.lost(work.key, "machine", "node7: OSError: disk full")
+        assert game.take() == work
+    assert not game.dispatcher.broken
+    game.dispatcher.lost(work.key, "machine", "node7: OSError: disk full")
+    assert game.dispatcher.broken == "node7: OSError: disk full"
+    assert game.books.written[work.key].state == "running"
+    assert all("disk full" in note for note in game.books.notes) and len(game.books.notes) == KILLS
+    again = Game(game.plan, game.records).play()
+    assert again.books.written[work.key].state == "complete"
+
+
 def test_an_error_outside_the_training_is_not_tried_again(make_plan):
     game = Game(make_plan(methods=["original"]))
     work = game.take()
@@ -378,6 +396,36 @@ def test_a_killed_launch_is_finished_with_the_same_trials(make_plan, at):
     )
     assert all(row.done for row in rows(plan, game))
     assert len({work.key for work in game.order}) == len(game.order)
+
+
+def test_a_driver_killed_between_decision_and_writing_loses_nothing(make_plan):
+    """The clerk writes behind the driver's back: at any moment only a beginning of what was decided is on
+    disk.
+    """
+    plan = make_plan(methods=["original", "hinton"])
+    first = Game(plan)
+    waiting = []
+    while True:
+        while len(waiting) < 2 * SLOTS and (work := first.take()):
+            waiting.append(work)
+        if not waiting:
+            break
+        first.train(waiting.pop(0))
+    log = first.books.log
+    assert {"pruned", "complete"} <= {record.state for record in log}
+    budget = sorted((study.key, number) for study in plan.studies for number in range(4))
+    for count in range(len(log)):
+        known = {record.key: record for record in log[:count]}
+        game = Game(plan, known.values()).play()
+        keys = [work.key for work in game.order]
+        ended = {key for key, record in known.items() if record.state != "running"}
+        assert len(keys) == len(set(keys)), "no key twice"
+        assert not ended & set(keys), "no result again"
+        assert set(known) - ended <= set(keys), "whatever was written as begun is ended"
+        assert sorted((trial.study, trial.number) for trial in game.of("trial")) == budget
+        assert all(row.done for row in rows(plan, game))
+        planned = {row.run.key for row in rows(plan, game)}
+        assert {record.key for record in game.of("final")} == planned, "no final run that nobody planned"
 
 
 def test_a_resumed_trial_is_judged_where_it_stands_and_not_where_it_was(make_plan):

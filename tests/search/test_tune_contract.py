@@ -82,6 +82,11 @@ DIED = "The actor died unexpectedly before finishing this task.\n"
         (DIED + "The actor died because its node has died. Node Id: 1", "node"),
         ("The actor 12 is unavailable: RpcError. The task may or may not", "node"),
         ("ray::ImplicitFunc.train() (pid=1)\nModuleNotFoundError: No module named 'kdbench'", "error"),
+        (
+            "ray::ImplicitFunc.train() (pid=1)\nOSError: [Errno 28]\n\nThe above was the cause\n"
+            "kdbench.search.work.MachineFault: node7: OSError: [Errno 28] No space left on device",
+            "machine",
+        ),
         ("", "worker"),
     ],
 )
