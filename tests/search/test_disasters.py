@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 class Launch:
     """A launch in a process group of its own."""
 
-    def __init__(self, home, folder, path):
+    def __init__(self, home, folder, path, *more):
         command = [
             sys.executable,
             "-W",
@@ -36,6 +36,7 @@ class Launch:
             str(HERE / "launch_script.py"),
             str(home.root),
             str(folder),
+            *more,
         ]
         environment = {**os.environ, "PYTHONPATH": path}
         self.process = subprocess.Popen(
@@ -63,8 +64,8 @@ def launched(state, tmp_path, fake_path):
     """Starts launches of the plan in `tmp_path`; none outlives the test."""
     processes = []
 
-    def start():
-        processes.append(Launch(state, tmp_path, fake_path))
+    def start(*more):
+        processes.append(Launch(state, tmp_path, fake_path, *more))
         return processes[-1]
 
     yield start
@@ -99,21 +100,47 @@ def assert_every_key_once(plan, state, work):
     assert {call["key"] for call in work} == ended
 
 
+def assert_mlflow_holds_the_plan(plan, state):
+    """Every planned run once, ended, with every epoch of its record and nothing beside."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(state.mlflow_uri)
+    experiment = client.get_experiment_by_name(plan.suite.name)
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    found = [run for run in runs if run.data.tags["kdbench.kind"] in ("teacher", "trial", "final")]
+    planned = Counter((run.kind, run.pair, run.key) for run, _ in search.recorded_runs(plan, state))
+    assert set(planned.values()) == {1}
+    tags = ("kdbench.kind", "kdbench.pair", "kdbench.key")
+    assert Counter(tuple(run.data.tags[tag] for tag in tags) for run in found) == planned
+    known = {record.key: record for record in records.read_all(state.results)}
+    for run in found:
+        record = known[run.data.tags["kdbench.key"]]
+        assert run.data.tags["kdbench.state"] == record.state
+        assert run.info.status == "FINISHED"
+        history = client.get_metric_history(run.info.run_id, "val/accuracy")
+        assert {(point.step, point.value) for point in history} == {
+            (epoch.epoch, epoch.metrics["val/accuracy"]) for epoch in record.history
+        }
+    others = [run.data.tags["kdbench.kind"] for run in runs if run not in found]
+    assert Counter(others) == {"launch": 1, "study": len(plan.studies)}
+
+
 def test_a_driver_killed_at_random_moments_finishes_exactly_the_plan(make_plan, state, tmp_path, launched):
     plan = make_plan(methods=["original", "hinton"], search={"trials": 6, "grace_epochs": 1})
     planning.write(plan, tmp_path)
     order(state, **{"*": {"sleep": 0.05}})
     moments = random.Random(4)
-    for _ in range(3):
-        launch = launched()
+    for alone in (True, False, True):  # the driver alone, or its workers with it
+        launch = launched("mlflow")
         before = len(calls(state))
         wait_for_calls(state, before + 2, launch)
         time.sleep(moments.uniform(0, 1.5))
-        launch.signal(signal.SIGKILL, group=True)
+        launch.signal(signal.SIGKILL, group=not alone)
         launch.wait()
     begun_and_killed = len(calls(state))
-    code, out = launched().wait()
-    assert (code, "nothing=False" in out) == (0, True)
+    code, out = launched("mlflow").wait()
+    assert (code, "nothing=False" in out, "spooled=0" in out) == (0, True, True)
+    assert_mlflow_holds_the_plan(plan, state)
     work = calls(state)
     assert_every_key_once(plan, state, work)
     times = Counter(call["key"] for call in work)
@@ -125,6 +152,37 @@ def test_a_driver_killed_at_random_moments_finishes_exactly_the_plan(make_plan, 
         assert [epoch.epoch for epoch in trial.history] == list(range(1, len(trial.history) + 1))
     code, out = launched().wait()
     assert (code, "nothing=True heavy=[]" in out) == (0, True)
+
+
+def test_a_store_that_goes_away_ends_the_launch_and_loses_nothing(make_plan, state, tmp_path, launched):
+    plan = make_plan(methods=["original"])
+    planning.write(plan, tmp_path)
+    order(state, **{"*": {"sleep": 0.1}})
+    launch = launched()
+    wait_for_calls(state, 4, launch)
+    state.results.rename(state.root / "elsewhere")
+    state.results.write_text("nothing can be written here")
+    code, out = launch.wait()
+    assert (code, "exit=1" in out) == (1, True)
+    assert "broken=" in out and str(state.results) in out
+    state.results.unlink()
+    (state.root / "elsewhere").rename(state.results)
+    assert launched().wait()[0] == 0
+    assert_every_key_once(plan, state, calls(state))
+
+
+def test_a_machine_that_fails_its_runs_ends_the_launch_and_fails_no_run(make_plan, state, tmp_path, launched):
+    plan = make_plan(methods=["original"])
+    planning.write(plan, tmp_path)
+    order(state, final={"full": 100}, trial={"full": 1})  # once a trial, which is tried again
+    code, out = launched().wait()
+    assert (code, "broken=" in out and "No space left on device" in out) == (1, True)
+    ended = [record for record in records.read_all(state.results) if record.state != "running"]
+    assert {record.kind for record in ended} == {"trial"}
+    assert {record.state for record in ended} <= {"complete", "pruned"}
+    order(state)
+    assert launched().wait()[0] == 0
+    assert_every_key_once(plan, state, calls(state))
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ def test_a_launch_does_the_whole_plan_and_every_key_once(make_plan, launch, stat
         }
     assert all(trial.state == "complete" for trial in trials if trial.number == 0)
     assert all(trial.rungs for trial in trials)
+    assert {call["threads"] for call in calls(state)} == {1}  # as many as the cores that a run holds
     assert not list(state.checkpoints.glob("*"))
     assert not (state.launch("tiny") / "ray").exists()
     assert {run.key for run, _ in told.ended_} == set(keys)
@@ -107,6 +108,45 @@ def test_a_launch_does_the_whole_plan_and_every_key_once(make_plan, launch, stat
     planning.write(plan, tmp_path)
     in_a_new_process = run_script(state, tmp_path, fake_path)
     assert "exit=0 nothing=True heavy=[]" in in_a_new_process.stdout  # neither Ray nor Optuna nor MLflow
+
+
+READ = """
+import json, sys
+from wsgiref.util import setup_testing_defaults
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna_dashboard import wsgi
+page = wsgi(JournalStorage(JournalFileBackend(sys.argv[1])))
+def get(path):
+    request = {}
+    setup_testing_defaults(request)
+    request["PATH_INFO"] = path
+    return json.loads(b"".join(page(request, lambda *answer: None)))
+studies = get("/api/studies")["study_summaries"]
+trials = [t["state"] for s in studies for t in get(f"/api/studies/{s['study_id']}")["trials"]]
+print(json.dumps([sorted(study["study_name"] for study in studies), trials]))
+"""
+
+
+def test_optuna_dashboard_shows_a_launch_while_it_runs(make_plan, launch, state, told, monkeypatch):
+    pytest.importorskip("optuna_dashboard")
+    plan = make_plan(methods=["original", "rkd"], search={"trials": 8, "grace_epochs": 1}, final={"seeds": 1})
+    read = []
+
+    def look(run, record):
+        """In the driver's loop: the launch cannot end meanwhile."""
+        told.ended_.append((run, record))
+        if len(told.ended_) == 4:
+            journal_file = str(state.launch("tiny") / "optuna.journal")
+            command = [sys.executable, "-W", "ignore", "-c", READ, journal_file]
+            read.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    monkeypatch.setattr(told, "ended", look)
+    assert launch(plan).exit_code == 0
+    names, trials = json.loads(read[0])
+    assert names == sorted(journal.name(study) for study in plan.studies)
+    assert {"Running"} < set(trials)
+    assert len(trials) < 16
 
 
 def test_failures_stay_where_they_belong_and_cost_no_worker(make_plan, launch, state):

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import hashlib
 import json
 from collections.abc import Callable
@@ -163,6 +164,7 @@ def test_divergence_is_an_outcome(make_job: MakeJob, home: Home, registered: Reg
         (ValueError("no such layer"), "error"),
         (torch.OutOfMemoryError("CUDA out of memory"), "oom"),
         (MemoryError(), "oom"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 TB"), "oom"),
         (RuntimeError("shapes do not match"), "error"),
     ],
