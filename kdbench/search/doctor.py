@@ -181,7 +181,11 @@ def _ask(node: dict[str, Any], shared: str, token: str) -> Check:
         seen = ray.get(task.remote(shared, token), timeout=_ANSWER_S)
     except RayError as error:
         return Check(what, "fail", f"does not answer: {_last_line(error)}")
-    skew = max(asked - seen["time"], seen["time"] - time.time(), 0.0)
+    return _judge(what, seen, max(asked - seen["time"], seen["time"] - time.time(), 0.0))
+
+
+def _judge(what: str, seen: dict[str, Any], skew: float) -> Check:
+    """What a node's answer means; its clock is off by at least `skew` seconds."""
     faults = [seen["fault"]] if seen["fault"] else []
     faults += [f"it has {seen['installed']}"] if seen["installed"] != _installed() else []
     faults += [f"its clock is off by {skew:.1f} s"] if skew > MUCH_SKEW_S else []

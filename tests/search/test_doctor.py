@@ -92,6 +92,25 @@ def test_every_node_of_a_cluster_is_asked(home):
         machines.shutdown()
 
 
+SEEN = {"installed": doctor._installed(), "devices": "8 CPU cores, no GPU", "fault": "", "free": 1e11}
+
+
+@pytest.mark.parametrize(
+    ("seen", "skew", "state", "found"),
+    [
+        ({}, 0.2, "ok", "clock off by 0.2 s"),
+        ({}, 60.0, "fail", "its clock is off by 60.0 s"),
+        ({"installed": "kdbench 0.0.1, Python 3.9"}, 0.0, "fail", "it has kdbench 0.0.1, Python 3.9"),
+        ({"fault": "/shared cannot be written"}, 0.0, "fail", "/shared cannot be written"),
+        ({"free": 1e9}, 0.0, "warn", "1.0 GB free"),
+    ],
+)
+def test_what_a_node_answers_is_judged(seen, skew, state, found):
+    check = doctor._judge("node 7", {**SEEN, **seen}, skew)
+    assert (check.what, check.state) == ("node 7", state)
+    assert found in check.found
+
+
 def test_a_node_that_does_not_share_the_folder_is_named(tmp_path):
     assert "is another folder here" in doctor._reach(str(tmp_path), str(tmp_path / "never"))
     assert doctor._reach(str(tmp_path), str(tmp_path)) == ""
