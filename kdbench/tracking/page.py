@@ -9,9 +9,6 @@ from pathlib import Path
 from kdbench.home import Home
 from kdbench.tracking.uri import artifact_root, check, is_database, masked, sqlite_path
 
-# The page would open on prompts and traces; it remembers this.
-TRAININGS = "#/experiments?workflowType=machine_learning"
-
 
 def ui(uri: str, *, home: Home, port: int | None = None) -> int:
     """Serve MLflow's page for the store at `uri` until interrupted, on this machine only.
@@ -24,7 +21,8 @@ def ui(uri: str, *, home: Home, port: int | None = None) -> int:
         print(f"MLflow: {masked(uri)}", flush=True)
         return 0
     chosen = port or free_port()
-    print(f"MLflow: http://127.0.0.1:{chosen}/{TRAININGS}  (Ctrl-C ends it)", flush=True)
+    print(f"MLflow: http://127.0.0.1:{chosen}  (Ctrl-C ends it)", flush=True)
+    print('If it opens on prompts and traces: "Model training" is at the top left.', flush=True)
     server = subprocess.Popen(
         server_command(uri, artifact_root(uri, home), chosen),
         env={"MLFLOW_DISABLE_TELEMETRY": "true", **os.environ, "MLFLOW_BACKEND_STORE_URI": uri},
