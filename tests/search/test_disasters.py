@@ -110,8 +110,8 @@ def assert_mlflow_holds_the_plan(plan, state):
     found = [run for run in runs if run.data.tags["kdbench.kind"] in ("teacher", "trial", "final")]
     planned = Counter((run.kind, run.pair, run.key) for run, _ in search.recorded_runs(plan, state))
     assert set(planned.values()) == {1}
-    tags = ("kdbench.kind", "kdbench.pair", "kdbench.key")
-    assert Counter(tuple(run.data.tags[tag] for tag in tags) for run in found) == planned
+    tags = ("kdbench.kind", "kdbench.pair", "kdbench.key")  # a teacher serves several pairs and has none
+    assert Counter(tuple(run.data.tags.get(tag, "") for tag in tags) for run in found) == planned
     known = {record.key: record for record in records.read_all(state.results)}
     for run in found:
         record = known[run.data.tags["kdbench.key"]]
