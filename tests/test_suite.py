@@ -381,6 +381,7 @@ REPLACED = [
         "pairs",
         "each pair once",
     ),
+    ("student: resnet8w4", "student: []", "pairs.0.student", "a model"),
 ]
 
 
@@ -564,11 +565,65 @@ VALUES = st.recursive(
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=8))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_yaml_is_a_suite_or_a_user_error(write, values):
-    path = write(yaml.safe_dump(SUITE_BASE | values, allow_unicode=True))
+    assert_suite_or_user_error(write(yaml.safe_dump(SUITE_BASE | values, allow_unicode=True)))
+
+
+def assert_suite_or_user_error(path):
     try:
         assert suite.load(path).name
     except UserError as error:
         assert all(item.given and item.allowed for item in error.mistakes)
+
+
+WHOLE = """
+name: my-study
+dataset: {name: digits}
+data: {validation: auto, teacher_data: full, omit_classes: [3], views: auto}
+pairs: [{teacher: resnet26, student: resnet8},
+        {teacher: {model: resnet26, weights: %s, name: mine, mean: [0.5], std: [0.5]}, student: resnet8}]
+teacher: {epochs: 60}
+training: {optimizer: sgd, momentum: 0.9, nesterov: true, lr: 0.05, weight_decay: 5.0e-4, max_norm: null,
+           schedule: {step: {at: [0.5, 0.75], gamma: 0.1}}, epochs: 30, batch_size: 128, augment: auto,
+           dropout: 0.0, updates: equal}
+methods: [original, bss+fsp, {method: hinton, as: hinton-t20, fixed: {temperature: 20}}]
+spaces:
+  bss+fsp: {max_steps: {int: [1, 10], default: 5}}
+  _training: {lr: {float: [0.01, 0.1], scale: log}}
+  hinton-t20: {alpha: {categorical: [0.1, 0.9]}}
+fractions: [1.0, 0.2]
+search: {trials: 16, sampler: tpe, scheduler: asha, grace_epochs: 3, reduction_factor: 3, fractions: [1.0]}
+final: {seeds: 5, defaults: true}
+students: {keep: best}
+resources: {cpu: 1, gpu: 0}
+storage: null
+tracking: null
+seed: 0
+"""
+
+
+def places(node, path=()):
+    """Every place in a document, from the outside in."""
+    yield path
+    below = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, inner in below:
+        yield from places(inner, (*path, name))
+
+
+def test_the_whole_suite_is_right(write):
+    assert suite.load(write(WHOLE % write(""))).name == "my-study"
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_suite_that_is_wrong_anywhere_is_a_user_error(write, data):
+    document = yaml.safe_load(WHOLE % write(""))
+    for _ in range(data.draw(st.integers(1, 2), label="places")):
+        *outer, last = data.draw(st.sampled_from(list(places(document))[1:]), label="place")
+        node = document
+        for name in outer:
+            node = node[name]
+        node[last] = data.draw(VALUES, label="value")
+    assert_suite_or_user_error(write(yaml.safe_dump(document, allow_unicode=True)))
 
 
 SUITE_BASE = yaml.safe_load(SMALLEST)

@@ -102,16 +102,14 @@ def _pairs(raw: Raw) -> Iterator[Mistake]:
     titles = []
     for pair in items(raw, "pairs"):
         teacher = _teacher(pair)
-        titles.append(
-            (
-                teacher.get("name") or teacher.get("model"),
-                pair.get("student") if isinstance(pair, Mapping) else None,
-            )
-        )
-    for title, count in Counter(titles).items():
-        if count > 1 and None not in title:
-            given = f"{title[0]}->{title[1]} {count} times"
-            yield Mistake("pairs", given, "each pair once; a teacher may be told apart by a name of its own")
+        student = pair.get("student") if isinstance(pair, Mapping) else None
+        name = teacher.get("name") or teacher.get("model")
+        if isinstance(name, str) and isinstance(student, str):
+            titles.append(f"{name}->{student}")
+    for found, count in Counter(titles).items():
+        if count > 1:
+            allowed = "each pair once; a teacher may be told apart by a name of its own"
+            yield Mistake("pairs", f"{found} {count} times", allowed)
 
 
 def _methods(raw: Raw) -> Iterator[Mistake]:
