@@ -221,6 +221,7 @@ def test_a_launch_goes_on_while_its_server_is_killed_for_twenty_seconds(
     assert len(client.search_registered_models()) == len(client.search_model_versions()) == 2
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_server_killed_in_the_middle_and_at_the_end(
     server: Server, small: Plan, home: Home, make: Any, track: Callable[..., Tracker]
 ) -> None:
@@ -246,6 +247,7 @@ def test_a_server_killed_in_the_middle_and_at_the_end(
     assert_all_once(server.uri)
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_server_that_comes_and_goes(
     server: Server, small: Plan, home: Home, make: Any, track: Callable[..., Tracker], tmp_path: Path
 ) -> None:
