@@ -4,7 +4,6 @@ Written by one process, the driver (and by `kdbench train`), atomically, when th
 when it ends. Optuna's journal and MLflow are views of these.
 """
 
-import dataclasses
 import json
 import os
 import tempfile
@@ -12,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic_core import to_json
 
 from kdbench.methods.contract import Scalar
 
@@ -64,7 +65,7 @@ class Record:
 
 def write(record: Record, folder: Path) -> Path:
     """Write `<key>.json` into `folder` atomically and durably: a reader sees the old one or the new one."""
-    text = json.dumps(dataclasses.asdict(record), indent=1)
+    text = to_json(record, indent=1, inf_nan_mode="constants").decode()  # ten times as fast as json
     return write_atomically(folder / f"{record.key}.json", text)
 
 

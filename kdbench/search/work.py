@@ -38,6 +38,10 @@ class Work:
     pair_teacher: Job | ImportedTeacher | None = None  # whom a final run is compared with
     alone: bool = False  # nothing else may run on its device: it ran out of memory beside others
 
+    def __deepcopy__(self, memo: object) -> "Work":
+        """Itself: Tune copies every config three times, and nobody changes a Work."""
+        return self
+
 
 class MachineFault(Exception):
     """The machine that a run was on failed it, or the store did: a full disk, a missing file."""
