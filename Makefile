@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 # Two files at a time, a thread each: small tensors gain nothing from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
+# Ray starts a Python for every worker: without cached bytecode each of them compiles for seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install quickstart test test-slow lint format clean-env
 
 install: $(VENV)/.installed
