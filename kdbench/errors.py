@@ -1,8 +1,9 @@
 """A user's mistakes, all of them at once: where, what was given, what is allowed, the nearest valid name."""
 
-import difflib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import SequenceMatcher, get_close_matches
 from typing import Any
 
 
@@ -33,8 +34,18 @@ class UserError(Exception):
 
 def mistake(key: str, given: Any, allowed: str, *, file: str = "", names: Iterable[str] = ()) -> Mistake:
     """A Mistake whose nearest valid name is looked up in `names`."""
-    close = difflib.get_close_matches(str(given), list(names), n=1, cutoff=0.5)
-    return Mistake(key=key, given=repr(given), allowed=allowed, file=file, nearest=close[0] if close else "")
+    return Mistake(
+        key=key, given=repr(given), allowed=allowed, file=file, nearest=_nearest(str(given), names)
+    )
+
+
+def _nearest(given: str, names: Iterable[str]) -> str:
+    """The name most like `given`; of those alike, the one that begins as it does; "" where none is close."""
+
+    def likeness(name: str) -> tuple[float, int]:
+        return SequenceMatcher(None, name, given).ratio(), len(os.path.commonprefix([name, given]))
+
+    return max(get_close_matches(given, list(names), n=5, cutoff=0.5), key=likeness, default="")
 
 
 class RangeError(ValueError):

@@ -1,8 +1,11 @@
 """Where kdbench keeps its state: `$KDBENCH_HOME`, else `./kdbench-runs`."""
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from kdbench.errors import Mistake, UserError
 
 
 @dataclass(frozen=True)
@@ -49,3 +52,14 @@ class Home:
 def home() -> Home:
     """The state directory in force, as an absolute path."""
     return Home(Path(os.environ.get("KDBENCH_HOME") or "kdbench-runs").absolute())
+
+
+def usable(folder: Path, key: str, file: str = "") -> None:
+    """Make a folder that is going to be written to. Raises UserError, naming `key`, where that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        allowed = f"a folder that can be written to; {error.strerror}"
+        raise UserError([Mistake(key, repr(str(folder)), allowed, file)]) from None

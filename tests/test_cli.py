@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -329,7 +330,7 @@ def test_the_doctor_looks_at_this_machine(home):
         assert f"ok   {what}" in said
     said = run("doctor", "--tracking-uri", "http://127.0.0.1:9", code=1)
     assert "BAD  MLflow" in said
-    assert not home.root.exists()
+    assert not home.launch("tiny").exists()
 
 
 COUNTS = Counts(
@@ -453,7 +454,72 @@ def test_export_names_what_there_is(home):
 
 def test_sync_has_nothing_to_send_where_nothing_is_spooled(home):
     finish(make(), home)
-    assert run("sync") == run("sync", "tiny") == run("sync", "tiny.yaml") == "tiny: everything is in MLflow\n"
+    assert run("sync") == run("sync", "tiny") == run("sync", "tiny.yaml") == "tiny: nothing is left to send\n"
+
+
+def refused(*arguments: str) -> list[str]:
+    """What is said to a user of each mistake; nothing else happens."""
+    ended = runner.invoke(app, list(arguments))
+    assert (ended.exit_code, ended.stdout) == (2, ""), ended.output
+    return ended.stderr.splitlines()
+
+
+def test_what_only_the_data_show_is_said_beside_what_the_suite_shows(home):
+    wrong = """
+        methods: [original, hintn]
+        seerch: {}
+        fractions: [1.0, 0.001]
+        data: {omit_classes: [17]}
+    """
+    Path("wrong.yaml").write_text(TEXT.replace("methods: [original, hinton]", textwrap.dedent(wrong)))
+    said = refused("launch", "wrong.yaml", "--set", "search.trials=0")
+    keys = [line.removeprefix("kdbench: wrong.yaml: ").partition(": given")[0] for line in said]
+    assert set(keys) == {
+        "methods.1.method",
+        "seerch",
+        "fractions",
+        "data.omit_classes",
+        "kdbench: --set search.trials=0: search.trials",
+    }
+    assert not home.launch("tiny").exists()
+
+
+def test_what_this_machine_lacks_is_not_waited_for(home, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    said = refused("launch", "tiny.yaml", "--set", "resources.cpu=9999", "--set", "resources.gpu=99")
+    assert [line.split(": ")[2] for line in said] == ["resources.cpu", "resources.gpu"]
+    assert "9999.0" in said[0] and "this machine has no more" in said[0]
+    assert not home.launch("tiny").exists()
+
+
+@pytest.mark.parametrize("of", ["KDBENCH_HOME", "storage", "--out"])
+def test_a_place_that_cannot_be_written_to_is_said_before_anything_runs(of, monkeypatch):
+    Path("file").touch()
+    words = {
+        "KDBENCH_HOME": ("launch", "tiny.yaml"),
+        "storage": ("launch", "tiny.yaml", "--set", "storage=file/below"),
+        "--out": ("train", "original", "--dataset", "digits", "--student", "mlp-8x2", "--out", "file"),
+    }
+    if of == "KDBENCH_HOME":
+        monkeypatch.setenv("KDBENCH_HOME", str(Path("file").absolute()))
+    (line,) = refused(*words[of])
+    assert f"{of}: given" in line and "a folder that can be written to" in line
+
+
+@pytest.mark.parametrize("address", ["1.2.3.4", ":6379", "host:port", "host:99999"])
+def test_an_address_that_is_none(address):
+    (line,) = refused("launch", "tiny.yaml", "--address", address)
+    assert line.endswith("allowed: auto, or the HOST:PORT of a Ray cluster that runs")
+
+
+def test_a_huge_batch_is_estimated_as_quickly_as_another(home):
+    assert "device time" in run("launch", "tiny.yaml", "--dry-run", "--set", "training.batch_size=1000000")
+
+
+def test_a_wrong_student_is_one_mistake(home):
+    (line,) = refused("train", "original", "--dataset", "digits", "--student", "resnet15")
+    assert "--student: given 'resnet15'" in line
+    assert line.endswith("did you mean 'resnet18'?")
 
 
 def test_a_report_needs_a_store(home):

@@ -1,10 +1,12 @@
 """`kdbench launch`: from a suite to its report."""
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
 import typer
 from rich.console import Console
 
@@ -13,11 +15,13 @@ from kdbench.cli import costs, results
 from kdbench.cli.planning import prepare
 from kdbench.cli.progress import board, outcome
 from kdbench.cli.words import counted
-from kdbench.errors import Mistake, UserError
+from kdbench.errors import Mistake, UserError, mistake
 from kdbench.home import Home
 from kdbench.plan import Plan
 from kdbench.search.locks import only_launch
 from kdbench.search.progress import Summary
+from kdbench.search.store import folder_of, is_remote
+from kdbench.suite import Suite
 from kdbench.tracking.tracker import Outcome
 
 _MOST_LINES = 20  # of missing runs: a whole cluster's would hide the rest
@@ -32,6 +36,9 @@ def launch(name: str, sets: Sequence[str], *, dry_run: bool, address: str | None
         return 0
     planned = prepared.plan
     suite = planned.suite
+    _check_places(suite, state, str(prepared.file))
+    if not (address or os.environ.get("RAY_ADDRESS")):
+        _check_machine(suite, str(prepared.file))
     uri = tracking.resolve(option, suite.tracking, state)
     folder = state.launch(suite.name)
     for line in changes(folder, planned):
@@ -48,6 +55,33 @@ def launch(name: str, sets: Sequence[str], *, dry_run: bool, address: str | None
     for line in _ending(summary, spooled, suite.name):
         typer.echo(line)
     return max(summary.exit_code, 1 if spooled else 0)
+
+
+def _check_places(suite: Suite, state: Home, file: str) -> None:
+    """Raise UserError where what a launch finds out could not be kept."""
+    home.usable(state.root, "KDBENCH_HOME")
+    if suite.storage is not None and not is_remote(suite.storage):
+        home.usable(folder_of(suite.storage), "storage", file)
+
+
+def _check_machine(suite: Suite, file: str) -> None:
+    """Raise UserError where one run wants more than this machine has: it would wait for ever."""
+    if suite.resources == "auto":
+        return
+    there = {"cpu": os.cpu_count() or 1, "gpu": torch.cuda.device_count()}
+    wanted = suite.resources.model_dump()
+    refuse = [
+        mistake(
+            f"resources.{name}",
+            wanted[name],
+            f"at most {has}, for this machine has no more; or a cluster: --address",
+            file=file,
+        )
+        for name, has in there.items()
+        if wanted[name] > has
+    ]
+    if refuse:
+        raise UserError(refuse)
 
 
 def _run(planned: Plan, state: Home, uri: str, folder: Path, address: str | None) -> tuple[Summary, int]:

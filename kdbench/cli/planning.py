@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from kdbench import data, plan, suite
-from kdbench.errors import UserError, mistake
+from kdbench.errors import Mistake, UserError, mistake
 from kdbench.home import Home
 from kdbench.plan import Plan
 from kdbench.search.cluster import check_address
@@ -28,13 +28,28 @@ class Prepared:
 def prepare(name: str, sets: Sequence[str], address: str | None) -> Prepared:
     """The plan of a suite file or a built-in suite. Raises UserError."""
     check_address(address)
-    wanted = suite.load(name, sets)
+    wanted, found = suite.inspect(name, sets)
+    if wanted is None:
+        raise UserError(found)
     file = suite.locate(name)
     with in_file(file):
-        facts = data.facts(wanted.dataset)
-        labels = data.load_training(wanted.dataset).labels
-        made = plan.make_plan(wanted, facts, labels.numpy(), device_of(wanted, address))
+        try:
+            facts = data.facts(wanted.dataset)
+            labels = data.load_training(wanted.dataset).labels
+            device = "cpu" if found else device_of(wanted, address)
+            made = plan.make_plan(wanted, facts, labels.numpy(), device)
+        except UserError as error:
+            found += _more(error, found)
+            raise UserError(found) from None
+    if found:
+        raise UserError(found)
     return Prepared(made, labels, file)
+
+
+def _more(error: UserError, found: Sequence[Mistake]) -> list[Mistake]:
+    """What `error` adds to the mistakes found before; what was faulty is missing from its lists by now."""
+    faulty = {item.key.partition(".")[0] for item in found if item.key.startswith(("pairs.", "methods."))}
+    return [item for item in error.mistakes if item.key.partition(".")[0] not in faulty]
 
 
 @contextmanager

@@ -106,7 +106,7 @@ def sync(names: Sequence[str], option: str | None) -> int:
         uri = tracking.resolve(option, _tracking_of([name], state), state)
         waiting = tracking.sync(name, uri=uri, home=state)
         typer.echo(
-            f"{name}: " + (f"{counted(waiting, 'message')} left" if waiting else "everything is in MLflow")
+            f"{name}: " + (f"{counted(waiting, 'message')} left" if waiting else "nothing is left to send")
         )
         left += waiting
     return 1 if left else 0

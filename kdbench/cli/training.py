@@ -65,6 +65,8 @@ def train(wish: Wish, *, device: str | None, threads: int, out: Path, test: bool
     torch.set_num_threads(threads)
     state = home.home()
     planned = _plan(wish, device)
+    home.usable(state.root, "KDBENCH_HOME")
+    home.usable(out, "--out")
     for teacher in planned.teachers:
         if _train_teacher(teacher, planned, state).state != "complete":
             return 1
@@ -115,7 +117,9 @@ def _plan(wish: Wish, device: str | None) -> Plan:
             labels = data.load_training(wanted.dataset).labels.numpy()
             return plan.make_plan(wanted, facts, labels, used)
     except UserError as error:
-        found += [_as_typed(item) for item in error.mistakes]
+        # Without --teacher the student's name stands in its place: its mistake is the student's.
+        teacher = "pairs.0.teacher." if wish.teacher is None and wish.weights is None else "\0"
+        found += [_as_typed(item) for item in error.mistakes if not item.key.startswith(teacher)]
     raise UserError({item.key: item for item in reversed(found)}.values())
 
 

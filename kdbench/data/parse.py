@@ -77,7 +77,10 @@ def _builtin_mistakes(value: Mapping[str, Any], file: str) -> list[Mistake]:
 def _own_mistakes(value: Mapping[str, Any], source: str, file: str) -> list[Mistake]:
     found = _unknown_keys(value, (source, *_OWN_KEYS), file) + _path_mistakes(source, value[source], file)
     name = value.get("name")
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in names():
+    if "name" not in value:
+        allowed = f"a name of your own: {{{source}: …, name: …}}"
+        found.append(Mistake("dataset.name", "nothing", allowed, file))
+    elif not isinstance(name, str) or not _NAME.fullmatch(name) or name in names():
         allowed = "a name of a-z, 0-9 and -, not that of a built-in data set"
         found.append(mistake("dataset.name", name, allowed, file=file))
     for key in ("mean", "std"):

@@ -1,6 +1,7 @@
 """The plan of a suite: teachers, studies, final runs, in the suite's order."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,8 +31,7 @@ def make_plan(suite: Suite, facts: Facts, labels: Sequence[int] | NDArray[np.int
     mistake that only the data and the networks show: classes that do not exist or that a fraction empties,
     methods that a pair cannot run, two labels for the same work.
     """
-    _refuse(_data_mistakes(suite, facts, labels))
-    _refuse(_pair_mistakes(suite, facts))
+    _refuse(itertools.chain(_data_mistakes(suite, facts, labels), _pair_mistakes(suite, facts)))
     studies = tuple(
         _study(suite, facts, device, pair, fraction, entry)
         for pair in suite.pairs
@@ -184,13 +184,18 @@ def _defaults(suite: Suite, facts: Facts, device: str, studies: Sequence[Study])
 def _data_mistakes(
     suite: Suite, facts: Facts, labels: Sequence[int] | NDArray[np.int64]
 ) -> Iterator[Mistake]:
+    known = True
     try:
         omitted(suite, facts)
-        classes = np.asarray(labels, dtype=np.int64)
-        for fraction in suite.fractions:
-            data.split(classes, split_of(suite, facts, fraction, omit=True))
     except UserError as error:
+        known = False
         yield from error.mistakes
+    classes = np.asarray(labels, dtype=np.int64)
+    for fraction in suite.fractions:
+        try:
+            data.split(classes, split_of(suite, facts, fraction, omit=known))
+        except UserError as error:
+            yield from error.mistakes
     for index, pair in enumerate(suite.pairs):
         yield from _imported_mistakes(pair.teacher, f"pairs.{index}.teacher", facts)
 

@@ -17,6 +17,7 @@ from kdbench.training.schedule import updates_per_epoch
 
 _MEASURED_SECONDS = 2.0  # at most, per pair of networks
 _WARM_UP = 2  # updates
+_MEASURED_BATCH = 512  # images at most; more take time in proportion
 _COPIES = 3  # of a kept student: kdbench's own, MLflow's model, MLflow's safetensors
 _RECORD_BYTES = 1_500  # a run record's JSON: about 300 bytes per epoch beside this
 
@@ -141,11 +142,12 @@ def _known_speeds(plan: Plan, earlier: Iterable[Record]) -> dict[tuple[str, str]
 def _measure(plan: Plan, model: str, teacher: str | None, batch_size: int, device: str) -> float:
     """Seconds per update of soft targets on random images; at most about two seconds are spent on it."""
     shape, classes = plan.facts.shape, len(plan.facts.classes)
+    measured = min(batch_size, _MEASURED_BATCH)
     student = models.build(model, shape=shape, classes=classes, seed=0).to(device)
     guide = models.build(teacher or model, shape=shape, classes=classes, seed=0).to(device).eval()
     generator = torch.Generator(device).manual_seed(0)
-    images = torch.rand((batch_size, *shape), generator=generator, device=device)
-    wanted = torch.zeros(batch_size, classes, device=device)
+    images = torch.rand((measured, *shape), generator=generator, device=device)
+    wanted = torch.zeros(measured, classes, device=device)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.01)
     done, began, started = 0, time.perf_counter(), 0.0
     while done <= _WARM_UP or (time.perf_counter() - began < _MEASURED_SECONDS and done < 50):
@@ -160,7 +162,7 @@ def _measure(plan: Plan, model: str, teacher: str | None, batch_size: int, devic
         optimizer.step()
         done += 1
     _wait(device)
-    return (time.perf_counter() - started) / (done - _WARM_UP)
+    return (time.perf_counter() - started) / (done - _WARM_UP) * batch_size / measured
 
 
 @contextmanager

@@ -38,11 +38,13 @@ def check_address(address: str | None) -> None:
     if address is None or address in ("auto", "local"):
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
+    allowed = "auto, or the HOST:PORT of a Ray cluster that runs"
+    if not host or not port.isdecimal() or int(port) >= 2**16:
+        raise UserError([Mistake("--address", repr(address), allowed)])
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, ValueError) as error:
-        allowed = f"auto, or the HOST:PORT of a Ray cluster that runs; {error}"
-        raise UserError([Mistake("--address", repr(address), allowed)]) from None
+    except OSError as error:
+        raise UserError([Mistake("--address", repr(address), f"{allowed}; {error}")]) from None
 
 
 @contextlib.contextmanager

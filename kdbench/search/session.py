@@ -88,6 +88,8 @@ class Session:
         uniform = len(set(shares.values())) == 1
         keep = lambda: uniform and dispatcher.expects_more  # noqa: E731
         scheduler = PlanScheduler(searcher, slots, keep, lambda: self._check(dispatcher, signals))
+        if not slots.now():
+            self._books.note("no node has room for a run now: waiting for the cluster to grow")
         signals.deferred = True
         self._tuner(self._setting(execute, images), searcher, scheduler).fit()
 

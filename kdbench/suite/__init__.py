@@ -1,6 +1,6 @@
 """YAML -> validated, frozen Suite: what a user wants to have compared, with which budget."""
 
-from kdbench.suite.load import build, load, locate, names
+from kdbench.suite.load import build, inspect, load, locate, names
 from kdbench.suite.schema import (
     Data,
     Final,
@@ -24,6 +24,7 @@ __all__ = [
     "Suite",
     "TeacherChoice",
     "build",
+    "inspect",
     "load",
     "locate",
     "names",

@@ -25,7 +25,7 @@ def names() -> tuple[str, ...]:
 def locate(path_or_name: str) -> Path:
     """The file of a suite: a path as it is, else the built-in suite of that name. Raises UserError."""
     path = Path(path_or_name).expanduser()
-    if path.suffix in (".yaml", ".yml") or len(path.parts) != 1 or path.exists():
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1 or (path.parts and path.exists()):
         return path
     if path_or_name in names():
         return resources.path(f"suites/{path_or_name}.yaml")
@@ -39,6 +39,18 @@ def load(path_or_name: str, sets: Sequence[str] = ()) -> Suite:
     Relative paths in it are relative to its file. Raises UserError with every mistake that can be seen before
     the data set is opened: unknown keys, wrong types and ranges, unknown names, contradictions.
     """
+    suite, found = inspect(path_or_name, sets)
+    if found or suite is None:
+        raise UserError(found)
+    return suite
+
+
+def inspect(path_or_name: str, sets: Sequence[str] = ()) -> tuple[Suite | None, list[Mistake]]:
+    """What `load` gives, and the mistakes that it raises.
+
+    Where there are any, the Suite is what is left without the faulty keys, so that what only the data set
+    shows is found at once; None where nothing sensible is left. Raises UserError where there is no such file.
+    """
     path = locate(path_or_name)
     raw = _normal_form(yamlfile.read(path, what="a suite"))
     found: list[Mistake] = []
@@ -51,9 +63,7 @@ def load(path_or_name: str, sets: Sequence[str] = ()) -> Suite:
         raw = _normal_form(raw)
     suite, more = validate(raw, path.absolute().parent, str(path))
     found.extend(_name_source(item, keys) for item in more)
-    if found or suite is None:
-        raise UserError(found)
-    return suite
+    return suite, found
 
 
 def build(raw: Mapping[str, Any], base: Path, file: str = "") -> Suite:
@@ -65,7 +75,7 @@ def build(raw: Mapping[str, Any], base: Path, file: str = "") -> Suite:
 
 
 def validate(raw: Mapping[str, Any], base: Path, file: str) -> tuple[Suite | None, list[Mistake]]:
-    """The Suite that `raw`, in normal form, describes (None where it is not valid) and all its mistakes."""
+    """The Suite that `raw`, in normal form, describes and all its mistakes; see `inspect`."""
     raw = _with_searched_fraction(raw)
     known = dict(raw)  # without what is faulty
     found: list[Mistake] = []
@@ -86,7 +96,34 @@ def validate(raw: Mapping[str, Any], base: Path, file: str) -> tuple[Suite | Non
         suite = Suite.model_validate_json(json.dumps(known))
     except ValidationError as error:
         found += mistakes.of_suite(error, known, file)
+    if found:
+        suite = _rest(known, found)
     return suite, list({item.key: item for item in reversed(found)}.values())[::-1]
+
+
+def _rest(known: Mapping[str, Any], found: Sequence[Mistake]) -> Suite | None:
+    """The Suite without the keys that are at fault: of a list, without the whole item."""
+    if any(item.key.partition(".")[0] == "dataset" for item in found):
+        return None
+    rest = json.loads(json.dumps(known))
+    for item in sorted(found, key=lambda item: item.key, reverse=True):  # the last items of a list first
+        _remove(rest, item.key.split("."))
+    try:
+        return Suite.model_validate_json(json.dumps(rest))
+    except ValidationError:
+        return None
+
+
+def _remove(node: Any, path: Sequence[str]) -> None:
+    first, *rest = path
+    if isinstance(node, list):
+        if first.isdecimal() and int(first) < len(node):
+            del node[int(first)]
+    elif isinstance(node, dict) and first in node:
+        if rest and isinstance(node[first], dict | list):
+            _remove(node[first], rest)
+        else:
+            del node[first]
 
 
 def _with_searched_fraction(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,8 @@ def _mistake(details: ErrorDetails, path: tuple[str | int, ...], key: str, file:
     if details["type"] == "extra_forbidden":
         known = [field.alias or name for name, field in parent.model_fields.items()]
         return mistake(key, path[-1], f"one of {', '.join(known)}", file=file, names=known)
-    allowed = (field.description if field else None) or _in_words(details)
+    described = _item_description(field) if isinstance(path[-1], int) else None
+    allowed = described or (field.description if field else None) or _in_words(details)
     if details["type"] == "missing":
         return Mistake(key, "nothing", allowed, file)
     nearest = mistake(key, details["input"], allowed, names=_expected(details)).nearest
@@ -112,6 +113,15 @@ def _field(path: tuple[str | int, ...]) -> tuple[type[BaseModel], FieldInfo | No
             break
         model = _model_in(field.annotation) or model
     return owner, field
+
+
+def _item_description(field: FieldInfo | None) -> str | None:
+    """What is said of one item of a list."""
+    for item in typing.get_args(field.annotation) if field else ():
+        for more in getattr(item, "__metadata__", ()):
+            if isinstance(more, FieldInfo) and more.description:
+                return more.description
+    return None
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

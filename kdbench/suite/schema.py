@@ -12,6 +12,7 @@ from kdbench.training.recipe import Recipe
 
 Fraction = Annotated[float, Field(gt=0, le=1, description="a number in (0, 1]")]
 TEACHER_EPOCHS = 60
+MOST = 1_000_000  # trials of a study and seeds: beyond that it is a slip of the keyboard
 
 
 class _Part(BaseModel):
@@ -56,7 +57,7 @@ class TeacherChoice(_Part):
 class Pair(_Part):
     """Who teaches whom."""
 
-    teacher: TeacherChoice
+    teacher: TeacherChoice = Field(description="the name of a model, or {model: …, weights: …}")
     student: str = Field(description="the name of a model")
 
     @property
@@ -83,7 +84,7 @@ class MethodEntry(_Part):
 class Search(_Part):
     """The budget that every method gets, and how it is spent."""
 
-    trials: int = Field(default=16, ge=1, description="an integer >= 1")
+    trials: int = Field(default=16, ge=1, le=MOST, description=f"an integer from 1 to {MOST}")
     sampler: Literal["tpe", "random", "gp", "cmaes"] = Field(
         default="tpe", description="tpe | random | gp | cmaes"
     )
@@ -98,7 +99,7 @@ class Search(_Part):
 class Final(_Part):
     """How often the winners are trained again."""
 
-    seeds: int = Field(default=5, ge=1, description="an integer >= 1")
+    seeds: int = Field(default=5, ge=1, le=MOST, description=f"an integer from 1 to {MOST}")
     defaults: bool = Field(default=True, description="true | false")
 
 
@@ -148,4 +149,4 @@ class Suite(_Part):
         default=None, description="null, a folder, or a URI that pyarrow or fsspec opens"
     )
     tracking: str | None = Field(default=None, description="null, or an MLflow tracking URI")
-    seed: int = Field(default=0, ge=0, lt=2**63, description="an integer >= 0")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="an integer from 0 to 2^63 - 1")

@@ -9,6 +9,7 @@ from kdbench.errors import require
 OPTIMIZERS = ("sgd", "adamw")
 AUGMENTATIONS = ("auto", "none", "shift", "crop", "crop-flip")
 UPDATES = ("equal", "scaled")
+MOST = 1_000_000  # epochs, and images in a batch: beyond that it is a slip of the keyboard
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Recipe:
         )
         require(0 < self.lr < float("inf"), "lr", "> 0", self.lr)
         require(0 <= self.weight_decay < float("inf"), "weight_decay", ">= 0", self.weight_decay)
-        require(self.epochs >= 1, "epochs", ">= 1", self.epochs)
-        require(self.batch_size >= 2, "batch_size", ">= 2", self.batch_size)
+        require(1 <= self.epochs <= MOST, "epochs", f"an integer from 1 to {MOST}", self.epochs)
+        require(2 <= self.batch_size <= MOST, "batch_size", f"an integer from 2 to {MOST}", self.batch_size)
         require(self.augment in AUGMENTATIONS, "augment", " | ".join(AUGMENTATIONS), self.augment)
         require(0 <= self.dropout < 1, "dropout", "in [0, 1)", self.dropout)
         require(self.max_norm is None or self.max_norm > 0, "max_norm", "null or > 0", self.max_norm)

@@ -48,7 +48,7 @@ def test_every_form(value, spec):
         ({"name": "mnist", "mean": [0.1]}, r"dataset\.mean: given 'mean'"),
         ({"name": "mnist", "download": "yes"}, r"dataset\.download: given 'yes'; allowed: true \| false"),
         ({"name": "mnist", "root": 3}, r"dataset\.root: given 3"),
-        ({"parquet": "p"}, r"dataset\.name: given None"),
+        ({"parquet": "p"}, r"dataset\.name: given nothing"),
         ({"parquet": "p", "name": "mnist"}, "not that of a built-in"),
         ({"parquet": "p", "name": "a/b"}, r"dataset\.name: given 'a/b'"),
         ({"parquet": "p", "name": "Has Space"}, r"dataset\.name"),
