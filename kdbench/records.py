@@ -5,8 +5,6 @@ when it ends. Optuna's journal and MLflow are views of these.
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
+from kdbench.atomic import replacing
 from kdbench.methods.contract import Scalar
 
 Kind = Literal["trial", "final", "teacher"]
@@ -70,18 +69,9 @@ def write(record: Record, folder: Path) -> Path:
 
 
 def write_atomically(path: Path, text: str) -> Path:
-    """Replace `path` by a file of this text, in one step; the temporary name is unique to the call."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Replace `path` by a file of this text, in one step and durably."""
+    with replacing(path, durable=True) as file:
+        file.write(text.encode())
     return path
 
 

@@ -104,3 +104,12 @@ def test_numbers_keep_their_type(tmp_path):
     back = records.read(records.write(RECORD, tmp_path))
     assert [type(value) for value in back.hyperparameters.values()] == [float, int, str]
     assert json.loads((tmp_path / f"{RECORD.key}.json").read_text())["version"] == records.RECORD_VERSION
+
+
+def test_others_may_read_what_the_umask_lets_them(tmp_path):
+    before = os.umask(0o022)
+    try:
+        path = records.write(RECORD, tmp_path)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o644

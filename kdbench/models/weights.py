@@ -1,7 +1,5 @@
 """Weights on disk: safetensors, which can hold nothing but tensors."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import safetensors
@@ -9,6 +7,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
 
+from kdbench.atomic import replacing
 from kdbench.errors import Mistake, UserError
 from kdbench.models.registry import build
 from kdbench.models.torchvision_models import TorchvisionNetwork
@@ -19,15 +18,8 @@ _ALLOWED = "a safetensors file of this very network"
 def save(model: nn.Module, path: Path) -> Path:
     """Write the model's parameters and buffers to `path`, in one step: a reader never sees a part."""
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:  # safetensors' own writing hides what the disk said
-            file.write(save_bytes(state))
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:  # safetensors' own writing hides what the disk said
+        file.write(save_bytes(state))
     return path
 
 

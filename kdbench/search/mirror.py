@@ -1,10 +1,8 @@
 """State that lives in an object store, and what a machine has of it on its own disk."""
 
 import logging
-import os
 import posixpath
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +13,7 @@ import fsspec
 import pyarrow
 from pyarrow import fs
 
+from kdbench.atomic import replacing
 from kdbench.errors import UserError, mistake
 from kdbench.home import Home
 
@@ -74,10 +73,8 @@ class Mirror:
             here = path.stat()
             if here.st_size == info.size and here.st_mtime_ns >= (info.mtime_ns or 0):
                 return
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with self._remote.open_input_stream(info.path) as source, os.fdopen(handle, "wb") as target:
+        with self._remote.open_input_stream(info.path) as source, replacing(path) as target:
             shutil.copyfileobj(source, target)
-        os.replace(temporary, path)
 
     def _store(self, path: Path, folder: str) -> None:
         self._remote.create_dir(self._path(folder), recursive=True)

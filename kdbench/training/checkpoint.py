@@ -2,8 +2,6 @@
 
 import json
 import logging
-import os
-import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +11,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+
+from kdbench.atomic import replacing
 
 _log = logging.getLogger(__name__)
 
@@ -27,15 +27,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], ow
     kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps({"version": CHECKPOINT_VERSION, "owner": owner, "state": state})
     data = safetensors.torch.save(kept, {"json": text, "checksum": str(_checksum(kept, text))})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(data)
 
 
 def load(path: Path, owner: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

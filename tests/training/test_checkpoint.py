@@ -1,4 +1,5 @@
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def test_a_failed_write_leaves_the_old_one(file: Path, monkeypatch: pytest.Monke
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         checkpoint.save(file, TENSORS, {"epoch": 4}, owner="me")
     found = checkpoint.load(file, "me")
