@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -116,15 +117,17 @@ def _write_onnx(student: "Packaged", path: Path) -> Path:
         raise UserError([Mistake(key="--format", given="'onnx'", allowed=allowed)]) from None
     batch = torch.export.Dim("batch", min=1)
     example = torch.zeros(2, *student.card.shape, dtype=torch.uint8)
-    program = torch.onnx.export(
-        student,
-        (example,),
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes=({0: batch},),
-        dynamo=True,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's exporter warns of torch
+        program = torch.onnx.export(
+            student,
+            (example,),
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: batch},),
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None  # noqa: S101 - for mypy; dynamo=True gives a program
     program.save(str(path))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

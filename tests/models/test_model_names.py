@@ -25,7 +25,7 @@ def test_more_names_are_known_than_examples(name: str):
     ("name", "nearest"),
     [
         ("resnet9", "resnet8"),
-        ("resnet2", "resnet32"),
+        ("resnet2", "resnet26"),
         ("resnet8w0", "resnet8w4"),
         ("resnet8w99999", "resnet8w4"),
         ("resnet9x4", "resnet8x4"),
