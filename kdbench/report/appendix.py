@@ -173,7 +173,10 @@ def across(material: Material) -> tuple[Table | None, str]:
     head = (
         ("Method", "its label"),
         ("Gain, points", f"over {BASELINES[0]}: interquartile mean over all seeds and blocks"),
-        ("95 % interval", "stratified bootstrap over the seeds within blocks, the baseline's too"),
+        (
+            "95 % interval",
+            "stratified bootstrap of the seeds within blocks, the baseline's too",
+        ),
         ("Mean rank", "over blocks, 1 = best; where tested"),
         ("Blocks", "(data set, protocol, pair)"),
     )

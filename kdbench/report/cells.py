@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, isnan
 from typing import Any
-
-from kdbench.report.tables import missing
 
 
 @dataclass(frozen=True)
@@ -29,6 +27,11 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     swatches: bool = False  # the first column holds methods
     strong: Sequence[bool] = ()  # rows of the leading group
+
+
+def missing(value: Any) -> bool:
+    """Whether a cell has no value."""
+    return value is None or (isinstance(value, float) and isnan(value))
 
 
 def duration(seconds: float) -> str:

@@ -8,13 +8,12 @@ from typing import Any
 
 from kdbench.report import tables
 from kdbench.report.behind import finals
-from kdbench.report.cells import Cell, Table, decimals, key, thousands
+from kdbench.report.cells import Cell, Table, decimals, key, missing, thousands
 from kdbench.report.figures.beyond import means
 from kdbench.report.frames import columns, records
 from kdbench.report.leaderboard import TEST
 from kdbench.report.links import Links
 from kdbench.report.material import Material
-from kdbench.report.tables import missing
 
 Row = Mapping[str, Any]
 

@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from kdbench.report.behind import launch_of
-from kdbench.report.cells import Cell, Table, decimals, duration, key, thousands
+from kdbench.report.cells import Cell, Table, decimals, duration, key, missing, thousands
 from kdbench.report.frames import records
 from kdbench.report.leaderboard import device_seconds, devices
 from kdbench.report.links import Links
 from kdbench.report.material import Material
 from kdbench.report.read import TRAININGS
-from kdbench.report.tables import missing, percent
+from kdbench.report.tables import percent
 
 HEAD = (
     ("Suite", "= MLflow experiment"),

@@ -1,12 +1,12 @@
 """The leaderboards as files: CSV for machines, Markdown for repositories, LaTeX (booktabs) for papers."""
 
 import csv
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdbench.report.cells import decimals, duration, missing
 from kdbench.report.frames import records
 from kdbench.report.leaderboard import BASELINES, COLUMNS, MINIMUM, Key, Leaderboard
 
@@ -36,7 +36,7 @@ _LATEX = {
 HEADINGS = (
     *("Method", "n", "Test accuracy, %"),
     *(f"Gain over {name}" for name in BASELINES),
-    *("p (Holm)", "Default, %", "Trials failed"),
+    *("P(better)", "p (Holm)", "Default, %", "Rank", "Trials failed", "Device time", "Peek"),
 )
 Verdicts = Mapping[Key, str]
 
@@ -55,11 +55,6 @@ def _plain(name: str, value: Any) -> Any:
     if missing(value):
         return ""
     return int(value) if name in _WHOLE else value
-
-
-def missing(value: Any) -> bool:
-    """Whether a cell has no value."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def write_markdown(boards: Sequence[Leaderboard], verdicts: Verdicts, path: Path) -> None:
@@ -122,9 +117,13 @@ def rows(board: Leaderboard) -> Iterator[list[str]]:
             seeds(row),
             accuracy(row),
             *(gain(row, name) for name in BASELINES),
+            decimals(row["probability_of_improvement"]),
             significance(row),
             percent(row["default_test_accuracy_mean"]),
+            decimals(row["rank"], 0),
             f"{row['trials_failed']}/{row['trials']}",
+            duration(row["device_seconds"]),
+            percent(row["test_peek"]),
         ]
 
 

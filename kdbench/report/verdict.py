@@ -33,7 +33,9 @@ def _leaders(board: Leaderboard) -> str:
     leader, *others = board.leading
     row = tested[tested["method"] == leader].iloc[0]
     mean = percent(row["test_accuracy_mean"])
-    begin = f"{leader} has the highest mean test accuracy ({mean} %, n = {row['n']})"
+    best = tested.loc[tested["test_accuracy_mean"] == row["test_accuracy_mean"], "method"].tolist()
+    begin = f"{listed(best)} {_have(best)} the highest mean test accuracy ({mean} %, n = {row['n']})"
+    it = "it" if len(best) == 1 else leader
     if len(tested) == 1:
         which = "" if len(board.table) == 1 else " that is complete"
         return f"{begin}; there is no other{which} to test it against."
@@ -44,10 +46,14 @@ def _leaders(board: Leaderboard) -> str:
         return f"{begin} and leads alone: Welch's test separates it from {rest}."
     if len(board.leading) == len(tested):
         return (
-            f"{begin}, but the tests separate it from none of the others: the leading group is all of them."
+            f"{begin}, but the tests separate {it} from none of the others: the leading group is all of them."
         )
     group = f"the leading group is these {len(board.leading)} of {len(tested)}"
-    return f"{begin}, but the tests do not separate it from {listed(others)}: {group}."
+    return f"{begin}, but the tests do not separate {it} from {listed(others)}: {group}."
+
+
+def _have(names: Sequence[str]) -> str:
+    return "has" if len(names) == 1 else "share"
 
 
 def _against_baseline(board: Leaderboard) -> str:
@@ -115,14 +121,14 @@ def warnings(board: Leaderboard, plans: Plans) -> Iterator[str]:
         yield f"The search found nothing better than the default configuration of {listed(same)}."
     yield from _provenance(board, plans)
     if len(board.leading) > 1:
-        yield "The order within the leading group is not supported by the tests: its intervals overlap."
+        yield "The order within the leading group is not supported: only its first was tested against others."
 
 
 def _provenance(board: Leaderboard, plans: Plans) -> Iterator[str]:
     table = board.table
     commits = sorted({commit for text in table["commit"] for commit in text.split()})
     if len(commits) > 1:
-        yield f"Results come from {len(commits)} commits of kdbench: {listed(commits)}."
+        yield f"Trials and final runs come from {len(commits)} commits of kdbench: {listed(commits)}."
     if any(commit.endswith("-dirty") for commit in commits):
         yield "Some results come from a checkout with changes that were not committed."
     used = devices(device for names in table["devices"] for device in names)

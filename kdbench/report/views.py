@@ -6,12 +6,11 @@ from math import inf
 from typing import Any
 
 from kdbench.report import behind, published, tables, verdict
-from kdbench.report.cells import Cell, Table, decimals, duration, key, thousands
+from kdbench.report.cells import Cell, Table, decimals, duration, key, missing, thousands
 from kdbench.report.frames import records
 from kdbench.report.leaderboard import BASELINES, Leaderboard
 from kdbench.report.links import Links
 from kdbench.report.material import Material
-from kdbench.report.tables import missing
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ HEAD = (
     ("Method", "its label in the suite; the configuration its own search found best"),
     ("Test accuracy, %", "mean over fresh seeds ± half the width of its 95 % Student t interval"),
     *(
-        (f"Gain over {name}", "difference of means in percentage points with Welch's 95 % interval")
+        (f"Gain over {name}", "difference of means, percentage points, with Welch's own 95 % interval")
         for name in BASELINES
     ),
     ("P(better)", "probability that a seed of the method beats a seed of original, ties one half"),

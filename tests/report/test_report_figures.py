@@ -1,6 +1,7 @@
 import dataclasses
 
 import matplotlib as mpl
+import pandas as pd
 import pytest
 import report_store as rs
 
@@ -94,7 +95,17 @@ def test_sizes_compare_students() -> None:
         rs.replace(run, {"eval/parameters": float(len(run.tags["pair"]))}) if run.kind == "final" else run
         for run in rs.runs(TWO)
     ]
-    assert set(drawn(beyond.sizes, made)) == {"size-digits-parameters", "size-digits-latency"}
+    found = drawn(beyond.sizes, made)
+    assert set(found) == {"size-digits-parameters", "size-digits-latency"}
+    assert all("protocols differ" in figure.caption for figure in found.values())
+
+
+def test_what_lost_final_runs_is_no_bargain() -> None:
+    points = pd.DataFrame(
+        {"method": ["a", "b"], "x": [1.0, 2.0], "accuracy": [0.9, 0.8], "whole": [False, True]}
+    )
+    with style.look():
+        assert beyond._front(style.canvas()[1], points) == ["b"]
 
 
 def test_exits_show_the_ensemble() -> None:

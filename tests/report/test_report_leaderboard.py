@@ -171,6 +171,12 @@ def test_verdicts_say_what_the_tests_support() -> None:
     (equal,) = boards(rs.runs(dataclasses.replace(SETTING, gains={"bss": 0.0, "hinton": 0.0})))
     words = verdict.verdict(equal)
     assert "the leading group is all of them" in words and "no evidence of equality" in words
+    made = rs.runs(SETTING)
+    for run, value in zip(finals(made, "hinton"), accuracies(made, "bss"), strict=True):
+        run.metrics["test/accuracy"] = float(value)
+    words = verdict.verdict(boards(made)[0])
+    assert words.startswith("bss and hinton share the highest mean test accuracy")
+    assert "separate bss from hinton" in words
     assert verdict.listed([f"m{i}" for i in range(9)]) == "m0, m1, m2, m3, m4 and 4 more"
 
 

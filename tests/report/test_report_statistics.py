@@ -109,6 +109,28 @@ def test_bootstrap_is_seeded_and_covers_the_estimate() -> None:
     assert all(map(math.isnan, statistics.bootstrap_interquartile_gain([[0.9]], [[0.8, 0.9]], seed=0)))
 
 
+@pytest.mark.parametrize(("blocks", "count"), [(2, 3), (5, 3), (5, 5)])
+def test_bootstrap_interval_covers(blocks: int, count: int) -> None:
+    # 2,000 samples: the standard error of the coverage is 0.5 %.
+    generator = np.random.default_rng(seeds.derive(0, "bootstrap coverage", blocks, count))
+    hits = []
+    for number in range(2000):
+        method, baseline = (
+            generator.normal(0.02, 0.01, (blocks, count)),
+            generator.normal(0, 0.01, (blocks, count)),
+        )
+        low, high = statistics.bootstrap_interquartile_gain(method, baseline, number, repetitions=400)
+        hits.append(low <= 0.02 <= high)
+    assert np.mean(hits) == pytest.approx(0.95, abs=0.02)
+
+
+def test_equal_accuracies_are_a_tie() -> None:
+    a, b = [350 / 359, 349 / 359, 351 / 359], [349 / 359, 351 / 359, 350 / 359]
+    c = [x + 1e-17 for x in (348 / 359, 352 / 359, 350 / 359)]
+    assert statistics.mean(a) == statistics.mean(b) == statistics.mean(c)
+    assert math.isnan(statistics.mean([]))
+
+
 @pytest.mark.parametrize("values", [[0.7], [0.3, 0.9, 0.0, 0.0, 0.5], [0.2, 0.2, 0.8, 0.1, 0.6, 0.0]])
 def test_expected_best_is_the_mean_over_all_draws(values: list[float]) -> None:
     expected = [

@@ -29,12 +29,17 @@ def means(material: Material, board: Leaderboard, metrics: list[str]) -> pd.Data
     by_run = material.runs.runs.set_index("run_id")
     present = [name for name in metrics if name in by_run]
     rows = [
-        {"method": row["method"], "accuracy": row["test_accuracy_mean"], "cost": row["device_seconds"]}
+        {
+            "method": row["method"],
+            "accuracy": row["test_accuracy_mean"],
+            "cost": row["device_seconds"],
+            "whole": row["n"] >= row["planned"],
+        }
         | by_run.loc[row["runs"], present].mean().to_dict()
         for row in records(board.table)
         if row["n"]
     ]
-    return pd.DataFrame(rows, columns=["method", "accuracy", "cost", *present])
+    return pd.DataFrame(rows, columns=["method", "accuracy", "cost", "whole", *present])
 
 
 def scatter(axes: Axes, points: pd.DataFrame, quantity: str, marks: style.Marks, named: list[str]) -> None:
@@ -54,7 +59,11 @@ def scatter(axes: Axes, points: pd.DataFrame, quantity: str, marks: style.Marks,
 
 
 def _front(axes: Axes, points: pd.DataFrame) -> list[str]:
-    """Draw the Pareto front; returns the methods on it."""
+    """Draw the Pareto front of methods with all their final runs; returns the methods on it.
+
+    A run that diverges at once is cheap: what has lost some is no bargain.
+    """
+    points = points[points["whole"]]
     front = points.iloc[statistics.pareto_front(points["x"], points["accuracy"])]
     axes.step(front["x"], front["accuracy"], where="post", color=style.INK, linewidth=0.8, zorder=0)
     return list(front["method"])
@@ -77,7 +86,8 @@ def cost(material: Material) -> Iterator[style.Figure]:
         yield style.Figure(
             stem("cost", board),
             f"{material.title(board)}: accuracy and cost",
-            "Line: the Pareto front; no other method is both cheaper and better.",
+            "Line: the Pareto front; no other method is both cheaper and better. Methods with missing final"
+            " runs are not on it.",
             "On the front: " + ", ".join(front),
             figure,
         )
@@ -87,6 +97,7 @@ def sizes(material: Material) -> Iterator[style.Figure]:
     """Test accuracy against the student's size and speed, over all pairs of a data set."""
     for dataset in sorted({board.key.dataset for board in material.largest}):
         boards = [board for board in material.largest if board.key.dataset == dataset]
+        several = len({board.key.protocol for board in boards}) > 1
         tables = [
             means(material, board, list(SIZES)).assign(pair=board.key.pair.replace("->", "→"))
             for board in boards
@@ -117,7 +128,8 @@ def sizes(material: Material) -> Iterator[style.Figure]:
             yield style.Figure(
                 "-".join(map(file_stem, ("size", dataset, quantity.split()[0]))),
                 f"{dataset}: accuracy and {quantity}",
-                "Every method and pair; named: the best of each pair. Line: the Pareto front.",
+                "Every method and pair; named: the best of each pair. Line: the Pareto front."
+                + (" Their protocols differ: the leaderboards say how." if several else ""),
                 "; ".join(f"{row['pair']}: {row['method']} {row['accuracy']:.2%}" for row in records(best)),
                 figure,
             )

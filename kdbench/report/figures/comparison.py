@@ -71,7 +71,8 @@ def leaderboards(material: Material) -> Iterator[style.Figure]:
         yield style.Figure(
             stem("leaderboard", board),
             f"{material.title(board)}: {ACCURACY}",
-            "Mean with its 95 % interval over seeds; ticks are single seeds. Filled: the leading group."
+            "Mean with its 95 % interval over seeds (one that ends at the edge is wider); ticks are single"
+            " seeds. Filled: the leading group."
             + (f" Dashed: {BASELINES[0]}." if len(baseline) == 1 else ""),
             "; ".join(f"{r['method']} {r['test_accuracy_mean']:.2%}" for r in records(table)),
             figure,
