@@ -45,7 +45,8 @@ def fractions(material: Material, links: Links) -> list[Table]:
             cells.append(Cell(percent(area["gain_area"]), key(area["gain_area"])))
             rows.append(cells)
         title = material.title(curves.family[0])
-        found.append(Table(f"fractions-{number}", title, head, rows, swatches=True))
+        facts = tables.facts(curves.family)
+        found.append(Table(f"fractions-{number}", title, head, rows, swatches=True, facts=facts))
     return found
 
 

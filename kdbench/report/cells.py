@@ -27,6 +27,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     swatches: bool = False  # the first column holds methods
     strong: Sequence[bool] = ()  # rows of the leading group
+    facts: str = ""  # what stands behind the numbers
 
 
 def missing(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, nan
 from typing import Any
 
@@ -95,7 +95,8 @@ def evaluations(material: Material, links: Links) -> list[Table]:
     for number, board in enumerate(material.largest):
         rows = records(means(material, board, [TEST, *wanted]))
         title, hrefs = material.title(board), finals(board, material, links)
-        found += [t for make in makers if (t := make(rows, hrefs, title, number)) is not None]
+        made = (make(rows, hrefs, title, number) for make in makers)
+        found += [replace(table, facts=tables.facts([board])) for table in made if table is not None]
     return found
 
 

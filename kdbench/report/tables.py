@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from kdbench.report.cells import decimals, duration, missing
 from kdbench.report.frames import records
 from kdbench.report.leaderboard import BASELINES, COLUMNS, MINIMUM, Key, Leaderboard
@@ -125,6 +127,23 @@ def rows(board: Leaderboard) -> Iterator[list[str]]:
             duration(row["device_seconds"]),
             percent(row["test_peek"]),
         ]
+
+
+def facts(boards: Sequence[Leaderboard]) -> str:
+    """What stands behind a table made of these leaderboards: n, budget, failures, commits."""
+    table = pd.concat([board.table for board in boards])
+    searches = table.drop_duplicates("study")
+    commits = sorted({commit for text in table["commit"] for commit in text.split()})
+    return (
+        f"n = {_span(table['n'])} seeds; {_span(searches['trials'])} trials per search; diverged or failed:"
+        f" {searches['trials_failed'].sum()} of {searches['trials'].sum()} trials,"
+        f" {table['finals_failed'].sum()} final runs; commit {', '.join(commits) or 'unknown'}."
+    )
+
+
+def _span(values: pd.Series) -> str:
+    low, high = values.min(), values.max()
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def seeds(row: Mapping[str, Any]) -> str:

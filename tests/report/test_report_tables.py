@@ -66,3 +66,12 @@ def test_links() -> None:
     )
     assert Links.of("https://me:secret@host/mlflow/", None).base == "https://host/mlflow"
     assert Links.of("sqlite:///x", "http://127.0.0.1:5000").runs("1", ["a"]).endswith("/runs/a")
+
+
+def test_what_stands_behind_a_table() -> None:
+    made = rs.runs(rs.Setting(methods=("original", "hinton"), fractions=(1.0, 0.5), trials=4))
+    found = leaderboard.leaderboards(rs.frames(made), plans.Plans())
+    said = tables.facts(found)
+    assert said.startswith(
+        "n = 3 seeds; 4 trials per search; diverged or failed: 0 of 8 trials, 0 final runs; commit "
+    )
