@@ -107,6 +107,7 @@ def sizes(material: Material) -> Iterator[style.Figure]:
             if metric not in whole or whole[metric].nunique() < 2 or whole["pair"].nunique() < 2:
                 continue
             points = whole.assign(x=whole[metric]).dropna(subset=["x"])
+            teachers = set(points["pair"].str.partition("→")[0])
             best = points.sort_values("accuracy").groupby("pair").tail(1)
             figure, axes = style.canvas()
             _front(axes, points)
@@ -115,7 +116,8 @@ def sizes(material: Material) -> Iterator[style.Figure]:
             axes.margins(x=0.25)
             scatter(axes, points, quantity, material.marks, [])
             for row in records(best):
-                note = f"{row['method']}\n{row['pair']}"
+                teacher, _, student = row["pair"].partition("→")
+                note = f"{row['method']}\n{student if teachers == {teacher} else row['pair']}"
                 axes.annotate(
                     note,
                     (row["x"], row["accuracy"]),
