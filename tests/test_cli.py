@@ -471,8 +471,10 @@ def test_what_only_the_data_show_is_said_beside_what_the_suite_shows(home):
         fractions: [1.0, 0.001]
         data: {omit_classes: [17]}
     """
+    Path("file").touch()
     Path("wrong.yaml").write_text(TEXT.replace("methods: [original, hinton]", textwrap.dedent(wrong)))
-    said = refused("launch", "wrong.yaml", "--set", "search.trials=0")
+    more = ("--set", "search.trials=0", "--set", "storage=file/below")
+    said = refused("launch", "wrong.yaml", *more)
     keys = [line.removeprefix("kdbench: wrong.yaml: ").partition(": given")[0] for line in said]
     assert set(keys) == {
         "methods.1.method",
@@ -480,6 +482,7 @@ def test_what_only_the_data_show_is_said_beside_what_the_suite_shows(home):
         "fractions",
         "data.omit_classes",
         "kdbench: --set search.trials=0: search.trials",
+        "storage",
     }
     assert not home.launch("tiny").exists()
 

@@ -30,15 +30,12 @@ _MOST_LINES = 20  # of missing runs: a whole cluster's would hide the rest
 def launch(name: str, sets: Sequence[str], *, dry_run: bool, address: str | None, option: str | None) -> int:
     """Do what of a suite is not done yet, and report. Returns the exit code; `option` is the URI typed."""
     state = home.home()
-    prepared = prepare(name, sets, address)
     if dry_run:
-        costs.show(prepared, state, address)
+        costs.show(prepare(name, sets, address), state, address)
         return 0
-    planned = prepared.plan
+    here = not (address or os.environ.get("RAY_ADDRESS"))
+    planned = prepare(name, sets, address, lambda suite: _obstacles(suite, state, here=here)).plan
     suite = planned.suite
-    _check_places(suite, state, str(prepared.file))
-    if not (address or os.environ.get("RAY_ADDRESS")):
-        _check_machine(suite, str(prepared.file))
     uri = tracking.resolve(option, suite.tracking, state)
     folder = state.launch(suite.name)
     for line in changes(folder, planned):
@@ -57,31 +54,24 @@ def launch(name: str, sets: Sequence[str], *, dry_run: bool, address: str | None
     return max(summary.exit_code, 1 if spooled else 0)
 
 
-def _check_places(suite: Suite, state: Home, file: str) -> None:
-    """Raise UserError where what a launch finds out could not be kept."""
-    home.usable(state.root, "KDBENCH_HOME")
+def _obstacles(suite: Suite, state: Home, *, here: bool) -> Iterator[Mistake]:
+    """What keeps a suite from being launched: places where nothing can be kept, and `here`, on a Ray of this
+    machine's, runs that want more than it has, which would wait for ever.
+    """
+    places = {"KDBENCH_HOME": state.root}
     if suite.storage is not None and not is_remote(suite.storage):
-        home.usable(folder_of(suite.storage), "storage", file)
-
-
-def _check_machine(suite: Suite, file: str) -> None:
-    """Raise UserError where one run wants more than this machine has: it would wait for ever."""
-    if suite.resources == "auto":
-        return
+        places["storage"] = folder_of(suite.storage)
+    for key, place in places.items():
+        try:
+            home.usable(place, key)
+        except UserError as error:
+            yield from error.mistakes
     there = {"cpu": os.cpu_count() or 1, "gpu": torch.cuda.device_count()}
-    wanted = suite.resources.model_dump()
-    refuse = [
-        mistake(
-            f"resources.{name}",
-            wanted[name],
-            f"at most {has}, for this machine has no more; or a cluster: --address",
-            file=file,
-        )
-        for name, has in there.items()
-        if wanted[name] > has
-    ]
-    if refuse:
-        raise UserError(refuse)
+    wanted = suite.resources.model_dump() if here and suite.resources != "auto" else {}
+    for name, amount in wanted.items():
+        if amount > there[name]:
+            allowed = f"at most {there[name]}, for this machine has no more; or a cluster: --address"
+            yield mistake(f"resources.{name}", amount, allowed)
 
 
 def _run(planned: Plan, state: Home, uri: str, folder: Path, address: str | None) -> tuple[Summary, int]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,14 +25,23 @@ class Prepared:
     file: Path  # the suite's
 
 
-def prepare(name: str, sets: Sequence[str], address: str | None) -> Prepared:
-    """The plan of a suite file or a built-in suite. Raises UserError."""
+def prepare(
+    name: str,
+    sets: Sequence[str],
+    address: str | None,
+    obstacles: Callable[[Suite], Iterable[Mistake]] = lambda suite: (),
+) -> Prepared:
+    """The plan of a suite file or a built-in suite.
+
+    Raises UserError with all mistakes in it, and the `obstacles` that a launch of it would meet here.
+    """
     check_address(address)
     wanted, found = suite.inspect(name, sets)
     if wanted is None:
         raise UserError(found)
     file = suite.locate(name)
     with in_file(file):
+        found += obstacles(wanted)
         try:
             facts = data.facts(wanted.dataset)
             labels = data.load_training(wanted.dataset).labels
@@ -41,8 +50,8 @@ def prepare(name: str, sets: Sequence[str], address: str | None) -> Prepared:
         except UserError as error:
             found += _more(error, found)
             raise UserError(found) from None
-    if found:
-        raise UserError(found)
+        if found:
+            raise UserError(found)
     return Prepared(made, labels, file)
 
 

@@ -92,6 +92,9 @@ def open_uri(uri: str) -> tuple[Any, str]:
         return found
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
         pass  # not one of pyarrow's own
+    except OSError as error:
+        allowed = f"a bucket or folder that can be reached; {error}"
+        raise UserError([mistake("storage", uri, allowed)]) from None
     try:
         system, path = fsspec.core.url_to_fs(uri)
     except (ValueError, ImportError) as error:

@@ -4,6 +4,7 @@ import base64
 import http.client
 import os
 import re
+import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -107,7 +108,11 @@ def _database_trouble(uri: str, timeout: float) -> str:
         if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
             return f"{path} cannot be written"
         if not path.exists():
-            return ""
+            try:
+                with tempfile.TemporaryDirectory(dir=folder):
+                    return ""
+            except OSError:  # where `os.access` says yes to root, as in /proc
+                return f"{path} cannot be written"
     arguments: dict[str, float] = {"timeout": timeout} if path else {"connect_timeout": int(timeout)}
     try:
         engine = sqlalchemy.create_engine(uri, connect_args=arguments)

@@ -130,6 +130,7 @@ def test_a_driver_killed_at_random_moments_finishes_exactly_the_plan(make_plan, 
     planning.write(plan, tmp_path)
     order(state, **{"*": {"sleep": 0.05}})
     moments = random.Random(4)
+    ended = []  # at each kill: how much work was begun, and the keys that had a result
     for alone in (True, False, True):  # the driver alone, or its workers with it
         launch = launched("mlflow")
         before = len(calls(state))
@@ -137,6 +138,8 @@ def test_a_driver_killed_at_random_moments_finishes_exactly_the_plan(make_plan, 
         time.sleep(moments.uniform(0, 1.5))
         launch.signal(signal.SIGKILL, group=not alone)
         launch.wait()
+        known = {item.key for item in records.read_all(state.results) if item.state != "running"}
+        ended.append((len(calls(state)), known))
     begun_and_killed = len(calls(state))
     code, out = launched("mlflow").wait()
     assert (code, "nothing=False" in out, "spooled=0" in out) == (0, True, True)
@@ -148,6 +151,8 @@ def test_a_driver_killed_at_random_moments_finishes_exactly_the_plan(make_plan, 
     # Begun more than once: only what a kill interrupted, at most the runs in flight at each of three kills.
     assert sum(times.values()) - len(times) <= 3 * 6
     assert {key for key, count in times.items() if count > 1} <= done_before
+    for begun, known in ended:  # and never what was done
+        assert not known & {call["key"] for call in work[begun:]}
     for trial in records.read_all(state.results):
         assert [epoch.epoch for epoch in trial.history] == list(range(1, len(trial.history) + 1))
     code, out = launched().wait()

@@ -139,3 +139,10 @@ def test_a_server_that_does_not_behave_is_refused(server: str, behaviour: str, w
 
 def test_nobody_listening_is_refused(server: str) -> None:
     assert "does not answer" in refusal("http://127.0.0.1:9")
+
+
+def test_a_folder_where_nothing_can_be_made_is_refused_to_root_too() -> None:
+    if not Path("/proc/self").exists():
+        pytest.skip("there is no /proc")
+    with pytest.raises(UserError, match="cannot be written"):
+        check("sqlite:////proc/nowhere/mlflow.db")
