@@ -487,6 +487,21 @@ def test_what_only_the_data_show_is_said_beside_what_the_suite_shows(home):
     assert not home.launch("tiny").exists()
 
 
+def test_missing_data_are_said_beside_faulty_pairs_and_methods(home):
+    wrong = TEXT.replace("student: mlp-8x2", "student: mlp").replace("[original, hinton]", "[nosuch]")
+    Path("wrong.yaml").write_text(wrong.replace("digits", "{folder: nowhere, name: mine}"))
+    said = refused("launch", "wrong.yaml")
+    keys = [line.removeprefix("kdbench: wrong.yaml: ").partition(": given")[0] for line in said]
+    assert set(keys) == {"pairs.0.student", "methods.0.method", "dataset"}
+
+
+def test_a_missing_configuration_hides_no_other_mistake(home):
+    words = ("train", "hinton", "--dataset", "digits", "--student", "mlp-8x2", "--teacher", "mlp-16x2")
+    said = refused(*words, "--config", "none.yaml", "--set", "temperature=-1", "--set", "x", "--epochs", "0")
+    assert len(said) == 4
+    assert all(any(key in line for line in said) for key in ("none.yaml", "temperature", "--set", "epochs"))
+
+
 def test_what_this_machine_lacks_is_not_waited_for(home, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     said = refused("launch", "tiny.yaml", "--set", "resources.cpu=9999", "--set", "resources.gpu=99")

@@ -56,9 +56,10 @@ def prepare(
 
 
 def _more(error: UserError, found: Sequence[Mistake]) -> list[Mistake]:
-    """What `error` adds to the mistakes found before; what was faulty is missing from its lists by now."""
-    faulty = {item.key.partition(".")[0] for item in found if item.key.startswith(("pairs.", "methods."))}
-    return [item for item in error.mistakes if item.key.partition(".")[0] not in faulty]
+    """What `error` adds to the mistakes found before; where pairs or methods are faulty, not about these."""
+    lists = ("pairs", "methods")
+    faulty = any(item.key.partition(".")[0] in lists for item in found)
+    return [item for item in error.mistakes if not (faulty and item.key.partition(".")[0] in lists)]
 
 
 @contextmanager

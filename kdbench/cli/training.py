@@ -128,20 +128,25 @@ def _values(wish: Wish, recipe: Collection[str], found: list[Mistake]) -> dict[s
     values: dict[str, Any] = {}
     source: dict[str, str] = {}
     options = {"epochs": wish.epochs, "batch_size": wish.batch_size}
-    try:
-        if wish.config is not None:
+    if wish.config is not None:
+        try:
             values |= yamlfile.read(wish.config, what="a configuration")
             source |= dict.fromkeys(values, str(wish.config))
-        values |= {name: value for name, value in options.items() if value is not None}
-        for text in wish.sets:
-            name, equals, value = text.partition("=")
+        except UserError as error:
+            found += error.mistakes
+    values |= {name: value for name, value in options.items() if value is not None}
+    for text in wish.sets:
+        name, equals, value = text.partition("=")
+        try:
             if not equals:
                 raise UserError([Mistake("--set", repr(text), "key=value, the value in YAML")])
             values[name], source[name] = yamlfile.parse(value, file="--set", key=name), "--set"
+        except UserError as error:
+            found += error.mistakes
+    try:
         known = [*methods.hyperparameters(wish.method), *recipe]
-    except UserError as error:  # of an unknown method too, beside which no hyperparameter can be judged
-        found += [item for item in error.mistakes if item.key != "method"]
-        return {}
+    except UserError:  # reported where the suite is built; beside it no hyperparameter can be judged
+        known = [*values]
     allowed = f"a hyperparameter of {wish.method} or a training key: {', '.join(known)}"
     unknown = [name for name in values if name not in known]
     found += [mistake(name, name, allowed, file=source.get(name, ""), names=known) for name in unknown]

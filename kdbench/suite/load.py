@@ -14,6 +14,12 @@ from kdbench.errors import Mistake, UserError, mistake
 from kdbench.suite import checks, mistakes, overrides
 from kdbench.suite.schema import TEACHER_EPOCHS, Suite
 
+# For what is wholly at fault, so that the rest of a suite can be looked at.
+_STAND_INS = {
+    "name": "suite",
+    "pairs": [{"teacher": {"model": "resnet14"}, "student": "resnet8"}],
+    "methods": [{"method": "original", "as": "original"}],
+}
 _SECTIONS = ("data", "teacher", "training", "spaces", "search", "final", "students")
 
 
@@ -108,6 +114,7 @@ def _rest(known: Mapping[str, Any], found: Sequence[Mistake]) -> Suite | None:
     rest = json.loads(json.dumps(known))
     for item in sorted(found, key=lambda item: item.key, reverse=True):  # the last items of a list first
         _remove(rest, item.key.split("."))
+    rest |= {key: value for key, value in _STAND_INS.items() if not rest.get(key)}
     try:
         return Suite.model_validate_json(json.dumps(rest))
     except ValidationError:
