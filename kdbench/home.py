@@ -54,12 +54,12 @@ def home() -> Home:
     return Home(Path(os.environ.get("KDBENCH_HOME") or "kdbench-runs").absolute())
 
 
-def usable(folder: Path, key: str, file: str = "") -> None:
-    """Make a folder that is going to be written to. Raises UserError, naming `key`, where that fails."""
+def usable(folder: Path, key: str) -> None:
+    """Raise UserError, naming `key`, where `folder` cannot be made and written to. Leaves nothing behind."""
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryDirectory(dir=nearest):
+            pass  # `os.access` would say yes to root everywhere, in /proc too
     except OSError as error:
         allowed = f"a folder that can be written to; {error.strerror}"
-        raise UserError([Mistake(key, repr(str(folder)), allowed, file)]) from None
+        raise UserError([Mistake(key, repr(str(folder)), allowed)]) from None

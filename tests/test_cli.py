@@ -330,7 +330,7 @@ def test_the_doctor_looks_at_this_machine(home):
         assert f"ok   {what}" in said
     said = run("doctor", "--tracking-uri", "http://127.0.0.1:9", code=1)
     assert "BAD  MLflow" in said
-    assert not home.launch("tiny").exists()
+    assert not home.root.exists()
 
 
 COUNTS = Counts(

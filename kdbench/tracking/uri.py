@@ -4,14 +4,13 @@ import base64
 import http.client
 import os
 import re
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
 from kdbench.errors import Mistake, UserError
-from kdbench.home import Home
+from kdbench.home import Home, usable
 
 _USER_INFO = re.compile(r"""(?<=://)[^/@\s\"']+(?=@)""")
 _SECRET_QUERY = re.compile(r"""(?i)((?:password|passwd|token|secret)=)[^&\s\"']+""")
@@ -109,10 +108,10 @@ def _database_trouble(uri: str, timeout: float) -> str:
             return f"{path} cannot be written"
         if not path.exists():
             try:
-                with tempfile.TemporaryDirectory(dir=folder):
-                    return ""
-            except OSError:  # where `os.access` says yes to root, as in /proc
+                usable(path.parent, "tracking")
+            except UserError:
                 return f"{path} cannot be written"
+            return ""
     arguments: dict[str, float] = {"timeout": timeout} if path else {"connect_timeout": int(timeout)}
     try:
         engine = sqlalchemy.create_engine(uri, connect_args=arguments)
