@@ -2,10 +2,11 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdbench.errors import Mistake, UserError
+from kdbench.errors import Mistake
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,15 @@ def home() -> Home:
     return Home(Path(os.environ.get("KDBENCH_HOME") or "kdbench-runs").absolute())
 
 
-def usable(folder: Path, key: str) -> None:
-    """Raise UserError, naming `key`, where `folder` cannot be made and written to. Leaves nothing behind."""
-    nearest = next(place for place in (folder, *folder.parents) if place.exists())
-    try:
-        with tempfile.TemporaryDirectory(dir=nearest):
-            pass  # `os.access` would say yes to root everywhere, in /proc too
-    except OSError as error:
-        allowed = f"a folder that can be written to; {error.strerror}"
-        raise UserError([Mistake(key, repr(str(folder)), allowed)]) from None
+def unusable(places: Mapping[str, Path]) -> list[Mistake]:
+    """A Mistake for every key whose folder cannot be made and written to. Leaves nothing behind."""
+    found = []
+    for key, folder in places.items():
+        nearest = next(place for place in (folder, *folder.parents) if place.exists())
+        try:
+            with tempfile.TemporaryDirectory(dir=nearest):
+                pass  # `os.access` would say yes to root everywhere, in /proc too
+        except OSError as error:
+            allowed = f"a folder that can be written to; {error.strerror}"
+            found.append(Mistake(key, repr(str(folder)), allowed))
+    return found

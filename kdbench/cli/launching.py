@@ -61,11 +61,7 @@ def _obstacles(suite: Suite, state: Home, *, here: bool) -> Iterator[Mistake]:
     places = {"KDBENCH_HOME": state.root}
     if suite.storage is not None and not is_remote(suite.storage):
         places["storage"] = folder_of(suite.storage)
-    for key, place in places.items():
-        try:
-            home.usable(place, key)
-        except UserError as error:
-            yield from error.mistakes
+    yield from home.unusable(places)
     there = {"cpu": os.cpu_count() or 1, "gpu": torch.cuda.device_count()}
     wanted = suite.resources.model_dump() if here and suite.resources != "auto" else {}
     for name, amount in wanted.items():

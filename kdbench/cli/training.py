@@ -65,8 +65,9 @@ def train(wish: Wish, *, device: str | None, threads: int, out: Path, test: bool
     torch.set_num_threads(threads)
     state = home.home()
     planned = _plan(wish, device)
-    home.usable(state.root, "KDBENCH_HOME")
-    home.usable(out, "--out")
+    unusable = home.unusable({"KDBENCH_HOME": state.root, "--out": out})
+    if unusable:
+        raise UserError(unusable)
     for teacher in planned.teachers:
         if _train_teacher(teacher, planned, state).state != "complete":
             return 1
@@ -137,9 +138,10 @@ def _values(wish: Wish, recipe: Collection[str], found: list[Mistake]) -> dict[s
     values |= {name: value for name, value in options.items() if value is not None}
     for text in wish.sets:
         name, equals, value = text.partition("=")
+        if not equals:
+            found.append(Mistake("--set", repr(text), "key=value, the value in YAML"))
+            continue
         try:
-            if not equals:
-                raise UserError([Mistake("--set", repr(text), "key=value, the value in YAML")])
             values[name], source[name] = yamlfile.parse(value, file="--set", key=name), "--set"
         except UserError as error:
             found += error.mistakes

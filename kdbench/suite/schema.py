@@ -8,11 +8,10 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from kdbench.data.spec import DatasetSpec
 from kdbench.methods.contract import Scalar
 from kdbench.search.domain import Override
-from kdbench.training.recipe import Recipe
+from kdbench.training.recipe import MOST, Recipe
 
 Fraction = Annotated[float, Field(gt=0, le=1, description="a number in (0, 1]")]
 TEACHER_EPOCHS = 60
-MOST = 1_000_000  # trials of a study and seeds: beyond that it is a slip of the keyboard
 
 
 class _Part(BaseModel):

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from kdbench.errors import Mistake, UserError
-from kdbench.home import Home, usable
+from kdbench.home import Home, unusable
 
 _USER_INFO = re.compile(r"""(?<=://)[^/@\s\"']+(?=@)""")
 _SECRET_QUERY = re.compile(r"""(?i)((?:password|passwd|token|secret)=)[^&\s\"']+""")
@@ -107,11 +107,7 @@ def _database_trouble(uri: str, timeout: float) -> str:
         if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
             return f"{path} cannot be written"
         if not path.exists():
-            try:
-                usable(path.parent, "tracking")
-            except UserError:
-                return f"{path} cannot be written"
-            return ""
+            return f"{path} cannot be written" if unusable({"tracking": path.parent}) else ""
     arguments: dict[str, float] = {"timeout": timeout} if path else {"connect_timeout": int(timeout)}
     try:
         engine = sqlalchemy.create_engine(uri, connect_args=arguments)

@@ -9,7 +9,7 @@ from kdbench.errors import require
 OPTIMIZERS = ("sgd", "adamw")
 AUGMENTATIONS = ("auto", "none", "shift", "crop", "crop-flip")
 UPDATES = ("equal", "scaled")
-MOST = 1_000_000  # epochs, and images in a batch: beyond that it is a slip of the keyboard
+MOST = 1_000_000  # epochs, images in a batch, trials, seeds: beyond that it is a slip of the keyboard
 
 
 @dataclass(frozen=True)
